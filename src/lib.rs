@@ -1,0 +1,19 @@
+//! corsac, an edge proxy that gets CORS right, and says why.
+//!
+//! Deciding is apart from doing. The layers, each of which knows only those
+//! above it in this list:
+//!
+//! ```text
+//! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
+//! L1  config                           text -> Config, or a report of every mistake
+//! L2  snapshot  explain                Config -> Snapshot; a request against it, every step named
+//! L3  proxy                            Pingora's hooks, each a few lines
+//! L4  server                           the process: files, sockets, signals
+//! L5  cli                              the commands
+//! ```
+//!
+//! `tests/it/tidy.rs` keeps the direction of the arrows.
+
+pub mod cors;
+pub mod edits;
+pub mod route;
