@@ -253,7 +253,7 @@ mod tests {
                 if is_unreserved(byte) {
                     text.push(char::from(byte));
                 } else {
-                    text += &format!("%{byte:02X}");
+                    text.extend(format!("%{byte:02X}").chars());
                 }
                 at += 1;
                 continue;
@@ -266,7 +266,7 @@ mod tests {
             if is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte) {
                 text.push(char::from(byte));
             } else {
-                text += &format!("%{byte:02X}");
+                text.extend(format!("%{byte:02X}").chars());
             }
             at += 1;
         }
