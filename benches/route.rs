@@ -96,7 +96,7 @@ fn misses(routes: usize) -> Vec<String> {
 }
 
 fn matchit(routes: usize) -> matchit::Router<usize> {
-    let mut router = matchit::Router::new();
+    let mut table = matchit::Router::new();
     for i in 0..routes {
         let segments = pattern(i).split('/').skip(1).fold(String::new(), |path, segment| {
             match segment.strip_prefix(':') {
@@ -105,9 +105,9 @@ fn matchit(routes: usize) -> matchit::Router<usize> {
                 None => format!("{path}/{segment}"),
             }
         });
-        router.insert(segments, i).unwrap();
+        table.insert(segments, i).unwrap();
     }
-    router
+    table
 }
 
 fn patterns(routes: usize) -> Vec<Pattern> {
@@ -175,10 +175,10 @@ fn hit_path(bencher: Bencher<'_, '_>, routes: usize) {
 
 #[divan::bench(args = ROUTES)]
 fn hit_path_matchit(bencher: Bencher<'_, '_>, routes: usize) {
-    let (router, paths) = (matchit(routes), hits(routes));
+    let (table, paths) = (matchit(routes), hits(routes));
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| {
         for path in &paths {
-            let _ = black_box(router.at(black_box(path)));
+            let _ = black_box(table.at(black_box(path)));
         }
     });
 }
@@ -190,10 +190,10 @@ fn miss_path(bencher: Bencher<'_, '_>, routes: usize) {
 
 #[divan::bench(args = ROUTES)]
 fn miss_path_matchit(bencher: Bencher<'_, '_>, routes: usize) {
-    let (router, paths) = (matchit(routes), misses(routes));
+    let (table, paths) = (matchit(routes), misses(routes));
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| {
         for path in &paths {
-            let _ = black_box(router.at(black_box(path)));
+            let _ = black_box(table.at(black_box(path)));
         }
     });
 }

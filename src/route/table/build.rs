@@ -270,6 +270,7 @@ fn compile<T>(routes: Vec<Draft<T>>) -> Table<T> {
         }
     }
     let routes = routes.into_iter().zip(lasts).map(|(draft, is_last)| Route {
+        has_predicates: draft.pattern.predicates.count() > 0,
         pattern: draft.pattern,
         value: draft.value,
         is_last,

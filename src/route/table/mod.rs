@@ -36,6 +36,8 @@ struct Route<T> {
     value: T,
     /// Of those of its host and path.
     is_last: bool,
+    /// Whether it has any predicate; most routes have none.
+    has_predicates: bool,
 }
 
 /// The tree of each host pattern.
@@ -75,7 +77,7 @@ impl<T> Table<T> {
     #[must_use]
     pub fn find(&self, head: &Head<'_>) -> Match<'_, T> {
         let mut refused_a_method = false;
-        let found = self.candidates(head, |route| match route.pattern.predicates.check(head) {
+        let found = self.candidates(head, |route| match route.check(head) {
             Step::Taken => ControlFlow::Break(&route.value),
             step => {
                 refused_a_method |= step == Step::Method;
@@ -93,7 +95,7 @@ impl<T> Table<T> {
     /// matching order, and what became of it, up to the one that takes it.
     pub fn trace<'t>(&'t self, head: &Head<'_>, mut tell: impl FnMut(&'t T, Step<'t>)) {
         let _: ControlFlow<()> = self.candidates(head, |route| {
-            let step = route.pattern.predicates.check(head);
+            let step = route.check(head);
             tell(&route.value, step);
             if step == Step::Taken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -142,6 +144,13 @@ impl<T> Table<T> {
             next = self.hosts.after(head.host, place);
         }
         ControlFlow::Continue(())
+    }
+}
+
+impl<T> Route<T> {
+    #[inline]
+    fn check(&self, head: &Head<'_>) -> Step<'_> {
+        if self.has_predicates { self.pattern.predicates.check(head) } else { Step::Taken }
     }
 }
 
