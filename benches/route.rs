@@ -4,9 +4,9 @@
 //! files below a wildcard. One iteration looks up 1,024 paths in a mixed order, so
 //! that neither branch prediction nor the cache is flattered; times are per 1,024.
 //!
-//! `path` is what `matchit` does too: one host, no predicate (`matchit` captures
-//! parameters besides, which corsac does not need). `request` has a hundred hosts, methods and a
-//! fallback: what the proxy pays. `misses` are 404s.
+//! `path` is what `matchit` does too: one host and no predicates. `matchit` also
+//! captures the parameters; corsac also looks for the host. `request` has a hundred
+//! hosts, methods and a suffix: what the proxy pays. A `miss` is a 404.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a bench may panic")]
 
