@@ -4,9 +4,9 @@
 //! files below a wildcard. One iteration looks up 1,024 paths in a mixed order, so
 //! that neither branch prediction nor the cache is flattered; times are per 1,024.
 //!
-//! `path` is what `matchit` does too: one host, no predicate (`matchit` captures
-//! parameters besides, which corsac does not need). `request` has a hundred hosts, methods and a
-//! fallback: what the proxy pays. `misses` are 404s.
+//! `path` is what `matchit` does too: one host and no predicates. `matchit` also
+//! captures the parameters; corsac also looks for the host. `request` has a hundred
+//! hosts, methods and a suffix: what the proxy pays. A `miss` is a 404.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a bench may panic")]
 
@@ -96,7 +96,7 @@ fn misses(routes: usize) -> Vec<String> {
 }
 
 fn matchit(routes: usize) -> matchit::Router<usize> {
-    let mut router = matchit::Router::new();
+    let mut table = matchit::Router::new();
     for i in 0..routes {
         let segments = pattern(i).split('/').skip(1).fold(String::new(), |path, segment| {
             match segment.strip_prefix(':') {
@@ -105,9 +105,9 @@ fn matchit(routes: usize) -> matchit::Router<usize> {
                 None => format!("{path}/{segment}"),
             }
         });
-        router.insert(segments, i).unwrap();
+        table.insert(segments, i).unwrap();
     }
-    router
+    table
 }
 
 fn patterns(routes: usize) -> Vec<Pattern> {
@@ -175,10 +175,10 @@ fn hit_path(bencher: Bencher<'_, '_>, routes: usize) {
 
 #[divan::bench(args = ROUTES)]
 fn hit_path_matchit(bencher: Bencher<'_, '_>, routes: usize) {
-    let (router, paths) = (matchit(routes), hits(routes));
+    let (table, paths) = (matchit(routes), hits(routes));
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| {
         for path in &paths {
-            let _ = black_box(router.at(black_box(path)));
+            let _ = black_box(table.at(black_box(path)));
         }
     });
 }
@@ -190,10 +190,10 @@ fn miss_path(bencher: Bencher<'_, '_>, routes: usize) {
 
 #[divan::bench(args = ROUTES)]
 fn miss_path_matchit(bencher: Bencher<'_, '_>, routes: usize) {
-    let (router, paths) = (matchit(routes), misses(routes));
+    let (table, paths) = (matchit(routes), misses(routes));
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| {
         for path in &paths {
-            let _ = black_box(router.at(black_box(path)));
+            let _ = black_box(table.at(black_box(path)));
         }
     });
 }

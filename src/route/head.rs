@@ -45,7 +45,6 @@ const ANNOUNCED_BYTES_MAX: usize = 4096;
 impl Predicates {
     /// What these predicates say to a request: [`Step::Taken`], or the first that refuses.
     #[must_use]
-    #[inline]
     pub fn check(&self, head: &Head<'_>) -> Step<'_> {
         if !self.methods.is_empty() && !self.methods.contains(head.method) {
             return Step::Method;
@@ -54,7 +53,6 @@ impl Predicates {
     }
 
     /// As [`Self::check`], whatever the method is.
-    #[inline]
     pub(super) fn check_all_but_method(&self, head: &Head<'_>) -> Step<'_> {
         for (name, expect) in &self.headers {
             let holds = if head.announced {

@@ -33,7 +33,9 @@ impl HostPattern {
     /// `*` alone is one too: a service without `hosts` takes any host.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         check_spelling(text)?;
-        if text.starts_with('[') {
+        if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+            && address.parse::<Ipv6Addr>().is_ok()
+        {
             return Ok(Self::Exact(text.into()));
         }
         let (name, is_suffix) = match text.strip_prefix("*.") {
@@ -181,7 +183,7 @@ pub fn canonical_host(raw: &str) -> Cow<'_, str> {
         _ => raw,
     };
     let name = match name.strip_suffix('.') {
-        Some(name) if !name.is_empty() && !name.ends_with('.') => name,
+        Some(name) if !name.is_empty() && !name.ends_with('.') && !name.contains(':') => name,
         _ => name,
     };
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -294,6 +296,7 @@ mod tests {
             ("127.0.0.1:80",       "127.0.0.1"),
             ("a:b",                "a:b"),
             ("a:80:80",            "a:80:80"),
+            ("A:.",                "a:."),
             ("[::1]x",             "[::1]x"),
             ("[::1",               "[::1"),
             (".",                  "."),

@@ -62,19 +62,14 @@ pub fn canonical_path(raw: &str) -> Result<Cow<'_, str>, BadPath> {
 
 fn is_canonical(path: &[u8]) -> bool {
     let mut rest = path;
-    let mut starts_segment = false;
-    while let [first, after @ ..] = rest {
-        rest = match first {
-            b'.' if starts_segment && is_dot_segment(rest) => return false,
-            b'%' => match after {
-                [high, low, after @ ..] if is_canonical_escape(*high, *low) => after,
-                _ => return false,
-            },
-            b'.' => after,
-            plain if is_plain(*plain) => after,
+    while let Some(odd) = rest.iter().position(|byte| !is_plain(*byte)) {
+        let (plain, from) = rest.split_at(odd);
+        rest = match from {
+            [b'.', ..] if plain.ends_with(b"/") && is_dot_segment(from) => return false,
+            [b'.', after @ ..] => after,
+            [b'%', high, low, after @ ..] if is_canonical_escape(*high, *low) => after,
             _ => return false,
         };
-        starts_segment = *first == b'/';
     }
     true
 }
@@ -253,7 +248,7 @@ mod tests {
                 if is_unreserved(byte) {
                     text.push(char::from(byte));
                 } else {
-                    text += &format!("%{byte:02X}");
+                    text.extend(format!("%{byte:02X}").chars());
                 }
                 at += 1;
                 continue;
@@ -266,7 +261,7 @@ mod tests {
             if is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte) {
                 text.push(char::from(byte));
             } else {
-                text += &format!("%{byte:02X}");
+                text.extend(format!("%{byte:02X}").chars());
             }
             at += 1;
         }

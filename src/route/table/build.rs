@@ -1,11 +1,10 @@
 //! Compiles patterns into a table, and finds those that get in each other's way.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::HashMap;
 
 use http::Method;
 
-use super::tree::{Forest, Leaf, index, key};
+use super::tree::{Forest, Leaf, Root, index, key};
 use super::{Hosts, Route, Table};
 use crate::route::{Expect, HostPattern, Pattern, Predicates, Segment};
 
@@ -252,38 +251,44 @@ fn implies<N: PartialEq>(asks: &[(N, Expect)], claims: &[(N, Expect)]) -> bool {
 /// Makes the table of routes in matching order.
 fn compile<T>(routes: Vec<Draft<T>>) -> Table<T> {
     let mut forest = Forest::default();
-    let mut hosts = Hosts {
-        exact: HashMap::new(),
-        suffixes: HashMap::new(),
-        suffix_lens: Vec::new(),
-        any: None,
-    };
-    let mut ends = Vec::new();
+    let mut hosts = Hosts::default();
     let mut leaves: Vec<(&[u8], Leaf)> = Vec::new();
+    let mut lasts = vec![false; routes.len()];
+    let mut count = 0;
     for of_host in routes.chunk_by(|one, other| one.pattern.host == other.pattern.host) {
         leaves.clear();
         for group in of_host.chunk_by(|one, other| one.key == other.key) {
-            let start = ends.last().copied().unwrap_or_default();
-            leaves.extend(group.first().map(|route| (&*route.key, index(ends.len()))));
-            ends.push(start + index(group.len()));
-        }
-        let Some(first) = of_host.first() else { continue };
-        let root = forest.plant(&leaves);
-        match &first.pattern.host {
-            HostPattern::Exact(host) => drop(hosts.exact.insert(host.clone(), root)),
-            HostPattern::Suffix(suffix) => {
-                hosts.suffix_lens.push(suffix.len());
-                hosts.suffixes.insert(suffix.clone(), root);
+            leaves.extend(group.first().map(|route| (&*route.key, index(count))));
+            count += group.len();
+            if let Some(last) = lasts.get_mut(count - 1) {
+                *last = true;
             }
-            HostPattern::Any => hosts.any = Some(root),
+        }
+        let root = forest.plant(&leaves);
+        if let Some(route) = of_host.first() {
+            hosts.add(&route.pattern.host, root);
         }
     }
-    forest.seal();
-    // They are sorted by length already.
-    hosts.suffix_lens.dedup();
-    let routes = routes
-        .into_iter()
-        .map(|draft| Route { pattern: draft.pattern, value: draft.value })
-        .collect();
-    Table { routes, ends: ends.into(), forest, hosts }
+    let routes = routes.into_iter().zip(lasts).map(|(draft, is_last)| Route {
+        has_predicates: draft.pattern.predicates.count() > 0,
+        pattern: draft.pattern,
+        value: draft.value,
+        is_last,
+    });
+    Table { routes: routes.collect(), forest, hosts }
+}
+
+impl Hosts {
+    /// Adds the tree of a host. Suffixes come longest first.
+    fn add(&mut self, host: &HostPattern, root: Root) {
+        match host {
+            HostPattern::Exact(host) => drop(self.exact.insert(host.clone(), root)),
+            HostPattern::Suffix(suffix) => {
+                self.suffixes.insert(suffix.clone(), root);
+                self.suffix_lens.push(suffix.len());
+                self.suffix_lens.dedup();
+            }
+            HostPattern::Any => self.any = Some(root),
+        }
+    }
 }

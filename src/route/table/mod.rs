@@ -13,7 +13,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 pub use self::build::{Conflict, Shadowed, TableBuilder};
-use self::tree::{Forest, Leaf, Root};
+use self::tree::{Forest, Root};
 use super::{Head, Pattern, Step};
 
 /// Compiled routes, immutable. Made by [`TableBuilder::build`].
@@ -26,8 +26,6 @@ use super::{Head, Pattern, Step};
 #[derive(Debug)]
 pub struct Table<T> {
     routes: Box<[Route<T>]>,
-    /// Where the routes of each leaf end; they start where those of the leaf before end.
-    ends: Box<[u32]>,
     forest: Forest,
     hosts: Hosts,
 }
@@ -36,10 +34,14 @@ pub struct Table<T> {
 struct Route<T> {
     pattern: Pattern,
     value: T,
+    /// Of those of its host and path.
+    is_last: bool,
+    /// Whether it has any predicate; most routes have none.
+    has_predicates: bool,
 }
 
 /// The tree of each host pattern.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hosts {
     exact: HashMap<Box<str>, Root>,
     suffixes: HashMap<Box<str>, Root>,
@@ -75,7 +77,7 @@ impl<T> Table<T> {
     #[must_use]
     pub fn find(&self, head: &Head<'_>) -> Match<'_, T> {
         let mut refused_a_method = false;
-        let found = self.candidates(head, |route| match route.pattern.predicates.check(head) {
+        let found = self.candidates(head, |route| match route.check(head) {
             Step::Taken => ControlFlow::Break(&route.value),
             step => {
                 refused_a_method |= step == Step::Method;
@@ -93,13 +95,14 @@ impl<T> Table<T> {
     /// matching order, and what became of it, up to the one that takes it.
     pub fn trace<'t>(&'t self, head: &Head<'_>, mut tell: impl FnMut(&'t T, Step<'t>)) {
         let _: ControlFlow<()> = self.candidates(head, |route| {
-            let step = route.pattern.predicates.check(head);
+            let step = route.check(head);
             tell(&route.value, step);
             if step == Step::Taken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
     }
 
     /// The routes in matching order, the lists of their predicates sorted.
+    #[must_use = "an iterator does nothing by itself"]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Pattern, &T)> {
         self.routes.iter().map(|route| (&route.pattern, &route.value))
     }
@@ -127,34 +130,56 @@ impl<T> Table<T> {
         head: &Head<'_>,
         mut visit: impl FnMut(&'t Route<T>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        self.hosts.of(head.host).try_for_each(|root| {
+        let mut next = self.hosts.first(head.host);
+        while let Some((root, place)) = next {
             self.forest.walk(root, head.path.as_bytes(), |leaf| {
-                self.routes_of(leaf).iter().try_for_each(&mut visit)
-            })
-        })
+                for route in self.routes.get(leaf as usize..).unwrap_or_default() {
+                    visit(route)?;
+                    if route.is_last {
+                        break;
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+            next = self.hosts.after(head.host, place);
+        }
+        ControlFlow::Continue(())
     }
+}
 
+impl<T> Route<T> {
     #[inline]
-    fn routes_of(&self, leaf: Leaf) -> &[Route<T>] {
-        let end = |leaf: usize| self.ends.get(leaf).map_or(0, |end| *end as usize);
-        let leaf = leaf as usize;
-        let start = leaf.checked_sub(1).map_or(0, end);
-        self.routes.get(start..end(leaf)).unwrap_or_default()
+    fn check(&self, head: &Head<'_>) -> Step<'_> {
+        if self.has_predicates { self.pattern.predicates.check(head) } else { Step::Taken }
     }
 }
 
 impl Hosts {
-    /// The trees for a host, in matching order.
+    /// The first tree for a host, in matching order, and its place in that order.
     #[inline]
-    fn of(&self, host: &str) -> impl Iterator<Item = Root> {
-        let exact = self.exact.get(host).copied();
-        let suffixes = self.suffix_lens.iter().filter_map(move |len| {
-            let start = host.len().checked_sub(*len)?;
-            host.get(..start)?
-                .ends_with('.')
-                .then(|| self.suffixes.get(host.get(start..)?).copied())?
-        });
-        exact.into_iter().chain(suffixes).chain(self.any)
+    fn first(&self, host: &str) -> Option<(Root, usize)> {
+        match self.exact.get(host) {
+            Some(root) => Some((*root, 0)),
+            None => self.after(host, 0),
+        }
+    }
+
+    /// The next tree: places count the exact host, each length of suffixes, and "any".
+    #[inline]
+    fn after(&self, host: &str, place: usize) -> Option<(Root, usize)> {
+        let lens = self.suffix_lens.get(place..).unwrap_or_default();
+        for (place, len) in (place + 1..).zip(lens) {
+            if let Some(root) = self.suffixed(host, *len) {
+                return Some((root, place));
+            }
+        }
+        let last = self.suffix_lens.len() + 1;
+        if place < last { self.any.map(|root| (root, last)) } else { None }
+    }
+
+    fn suffixed(&self, host: &str, len: usize) -> Option<Root> {
+        let (labels, suffix) = host.split_at_checked(host.len().checked_sub(len)?)?;
+        if labels.ends_with('.') { self.suffixes.get(suffix).copied() } else { None }
     }
 }
 

@@ -219,8 +219,10 @@ fn conflicts_name_both_routes_and_a_request() {
 
 #[test]
 fn shadowed_routes() {
+    type Routes = &'static [&'static str];
+    type Shadows = &'static [(usize, &'static [usize])];
     #[rustfmt::skip]
-    let cases: [(&[&'static str], &[(usize, &[usize])]); 9] = [
+    let cases: [(Routes, Shadows); 9] = [
         // routes                                                  shadowed, by
         (&["/a GET", "/a ^1"],                                     &[(0, &[1])]),
         (&["/a x=1", "/a x=* ^1"],                                 &[(0, &[1])]),
@@ -297,7 +299,7 @@ fn iterates_in_matching_order() {
 
 #[test]
 fn hostile_heads_are_cheap() {
-    let full = (0..MAX).map(|i| format!("/:p{i}")).collect::<String>();
+    let full = (0..MAX).fold(String::new(), |path, i| format!("{path}/:p{i}"));
     let texts: Vec<String> =
         (1..MAX).map(|i| full.split_inclusive('/').take(i).collect::<String>() + "*").collect();
     let mut builder = TableBuilder::new();
@@ -324,13 +326,12 @@ fn a_pattern() -> impl Strategy<Value = Pattern> {
     let priority = select(vec!["", "", "", " ^1", " ^-1"]);
     (host, segments, methods, headers, query, priority).prop_map(
         |(host, segments, methods, headers, query, priority)| {
-            let mut path = String::new();
-            for (i, segment) in segments.iter().enumerate() {
-                path += &if *segment == "/:x" { format!("/:x{i}") } else { (*segment).to_owned() };
-                if *segment == "/*" {
-                    break;
-                }
-            }
+            let len = segments.iter().position(|segment| *segment == "/*");
+            let segments = &segments[..len.map_or(segments.len(), |wildcard| wildcard + 1)];
+            // Each parameter has a name of its own.
+            let path = segments.iter().enumerate().fold(String::new(), |path, (i, segment)| {
+                path + &segment.replace(":x", &format!(":x{i}"))
+            });
             pattern(&format!("{host}{path}{methods}{headers}{query}{priority}"))
         },
     )
@@ -400,8 +401,8 @@ proptest! {
     fn refuses_exactly_what_conflicts(patterns in vec(a_pattern(), 0..12)) {
         let mut builder = TableBuilder::new();
         let mut reversed = TableBuilder::new();
-        patterns.iter().for_each(|at| builder.insert(at.clone(), ()));
-        patterns.iter().rev().for_each(|at| reversed.insert(at.clone(), ()));
+        for at in &patterns { builder.insert(at.clone(), ()); }
+        for at in patterns.iter().rev() { reversed.insert(at.clone(), ()); }
         let any = patterns.iter().enumerate().any(|(i, one)| patterns[..i].iter().any(|other| oracle::conflict(one, other)));
         let conflicts = builder.build().err().unwrap_or_default();
         prop_assert_eq!(!conflicts.is_empty(), any);

@@ -16,6 +16,7 @@
 //! patterns have text beside a parameter in k segments, up to min(2^k, nodes of the
 //! host) nodes are entered: a client cannot make that grow, only a configuration can.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 use smallvec::SmallVec;
@@ -42,7 +43,7 @@ pub(super) fn key(path: &PathPattern) -> Box<[u8]> {
     key.into()
 }
 
-/// Which group of routes a pattern belongs to; the table knows the groups.
+/// The first route of a pattern, by its place in the table.
 pub(super) type Leaf = u32;
 /// A node by its place.
 type NodeId = u32;
@@ -54,9 +55,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Forest {
     nodes: Vec<Node>,
-    /// The first byte of the text of each node, so that siblings' bytes are one slice;
-    /// and seven zeros, so that eight bytes can be read at each.
-    first_bytes: Vec<u8>,
+    /// The byte that leads to each node, so that those of siblings are one slice.
+    lead_bytes: Vec<u8>,
     texts: Vec<u8>,
 }
 
@@ -64,12 +64,13 @@ pub(super) struct Forest {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Root(NodeId);
 
-/// 28 bytes; two fit a cache line.
+/// Aligned so that none lies across two cache lines.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Node {
-    /// What the path must go on with: a range of `texts`.
+    /// What the path must go on with, after the byte that led here: a range of `texts`.
     text: (u32, u32),
-    /// The children that go on with text, a range of `nodes`.
+    /// The children that a byte of text leads to, a range of `nodes`.
     children: (NodeId, NodeId),
     /// The child that goes on with a parameter.
     param: NodeId,
@@ -119,35 +120,31 @@ impl Forest {
         };
         let mut groups = Vec::new();
         for group in seed.keys.chunk_by(|(one, _), (other, _)| one.get(at) == other.get(at)) {
-            match group {
-                [(key, leaf), ..] => match key.get(at) {
-                    None => node.leaf = *leaf,
-                    Some(&WILDCARD) => node.wildcard = *leaf,
-                    Some(&byte) => groups.push((byte, group)),
-                },
-                [] => {}
+            let Some((key, leaf)) = group.first() else { continue };
+            match key.get(at) {
+                None => node.leaf = *leaf,
+                Some(&WILDCARD) => node.wildcard = *leaf,
+                Some(&byte) => groups.push((byte, group)),
             }
         }
+        // Where most routes are, most requests may be: those children are found first.
+        groups.sort_by_key(|(byte, keys)| (*byte == PARAM, Reverse(keys.len())));
         node.children.0 = index(self.nodes.len());
-        for &(byte, keys) in groups.iter().filter(|(byte, _)| *byte != PARAM) {
-            seeds.push(Seed { node: self.reserve(byte), keys, at });
-        }
-        node.children.1 = index(self.nodes.len());
-        for &(byte, keys) in groups.iter().filter(|(byte, _)| *byte == PARAM) {
-            node.param = self.reserve(byte);
-            seeds.push(Seed { node: node.param, keys, at: at + 1 });
+        node.children.1 = node.children.0;
+        for (byte, keys) in groups {
+            let child = self.reserve(byte);
+            match byte {
+                PARAM => node.param = child,
+                _ => node.children.1 = child + 1,
+            }
+            seeds.push(Seed { node: child, keys, at: at + 1 });
         }
         if let Some(place) = self.nodes.get_mut(seed.node as usize) {
             *place = node;
         }
     }
 
-    /// Ends planting.
-    pub(super) fn seal(&mut self) {
-        self.first_bytes.extend_from_slice(&[0; 7]);
-    }
-
-    fn reserve(&mut self, first_byte: u8) -> NodeId {
+    fn reserve(&mut self, lead_byte: u8) -> NodeId {
         let node = index(self.nodes.len());
         self.nodes.push(Node {
             text: (0, 0),
@@ -156,12 +153,11 @@ impl Forest {
             wildcard: NONE,
             leaf: NONE,
         });
-        self.first_bytes.push(first_byte);
+        self.lead_bytes.push(lead_byte);
         node
     }
 
     /// Shows `visit` each pattern that matches, the most specific first, until it breaks.
-    #[inline]
     pub(super) fn walk<B>(
         &self,
         root: Root,
@@ -169,20 +165,20 @@ impl Forest {
         mut visit: impl FnMut(Leaf) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut pending: SmallVec<[Pending; 2 * MAX_SEGMENTS]> = SmallVec::new();
-        let (mut id, mut at) = (root.0, 0);
+        let (mut id, mut rest) = (root.0, path);
         loop {
             let mut next = None;
-            if let Some((node, rest)) = self.enter(id, path, at) {
-                at = path.len() - rest.len();
-                if let Some(&byte) = rest.first() {
+            if let Some((node, left)) = self.enter(id, rest) {
+                if let [byte, after @ ..] = left {
                     if node.wildcard != NONE {
                         pending.push(Pending::Wildcard(node.wildcard));
                     }
-                    next = self.child(node, byte).map(|child| (child, at));
+                    next = self.child(node, *byte).map(|child| (child, after));
                     if node.param != NONE && next.is_none() {
-                        next = skip_segment(path, at).map(|at| (node.param, at));
+                        next = skip_segment(left).map(|after| (node.param, after));
                     } else if node.param != NONE {
-                        pending.push(Pending::Param { node: node.param, at: index(at) });
+                        let at = index(path.len() - left.len());
+                        pending.push(Pending::Param { node: node.param, at });
                     }
                 } else {
                     if node.leaf != NONE {
@@ -193,7 +189,7 @@ impl Forest {
                     }
                 }
             }
-            (id, at) = match next {
+            (id, rest) = match next {
                 Some(next) => next,
                 None => match next_alternative(&mut pending, path, &mut visit)? {
                     Some(next) => next,
@@ -205,43 +201,47 @@ impl Forest {
 
     /// The node and what it leaves of the path, if the path goes on with its text.
     #[inline]
-    fn enter<'p>(&self, id: NodeId, path: &'p [u8], at: usize) -> Option<(&Node, &'p [u8])> {
+    fn enter<'p>(&self, id: NodeId, path: &'p [u8]) -> Option<(&Node, &'p [u8])> {
         let node = self.nodes.get(id as usize)?;
-        let text = self.texts.get(node.text.0 as usize..node.text.1 as usize)?;
-        let (found, rest) = path.get(at..)?.split_at_checked(text.len())?;
+        let (start, end) = node.text;
+        if start == end {
+            return Some((node, path));
+        }
+        let text = self.texts.get(start as usize..end as usize)?;
+        let (found, rest) = path.split_at_checked(text.len())?;
+        // Texts are short: a loop is faster here than a call of `memcmp`.
         found.iter().zip(text).all(|(found, byte)| found == byte).then_some((node, rest))
     }
 
-    /// The child whose text starts with this byte.
+    /// The child that this byte leads to.
     #[inline]
     fn child(&self, node: &Node, byte: u8) -> Option<NodeId> {
         let (start, end) = node.children;
-        let first_bytes = self.first_bytes.get(start as usize..end as usize)?;
-        (start..end).zip(first_bytes).find(|(_, first)| **first == byte).map(|(child, _)| child)
+        let lead_bytes = self.lead_bytes.get(start as usize..end as usize)?;
+        (start..end).zip(lead_bytes).find(|(_, first)| **first == byte).map(|(child, _)| child)
     }
 }
 
-/// Where the segment that starts at `at` ends, unless it is empty.
+/// What follows the segment that the path goes on with, unless that is empty.
 #[inline]
-fn skip_segment(path: &[u8], at: usize) -> Option<usize> {
-    let rest = path.get(at..)?;
-    let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-    (len > 0).then_some(at + len)
+fn skip_segment(path: &[u8]) -> Option<&[u8]> {
+    let len = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+    (len > 0).then(|| path.get(len..))?
 }
 
 /// Goes back to the last alternative: where to go on, unless none is left.
 #[inline]
-fn next_alternative<B>(
+fn next_alternative<'p, B>(
     pending: &mut SmallVec<[Pending; 2 * MAX_SEGMENTS]>,
-    path: &[u8],
+    path: &'p [u8],
     visit: &mut impl FnMut(Leaf) -> ControlFlow<B>,
-) -> ControlFlow<B, Option<(NodeId, usize)>> {
+) -> ControlFlow<B, Option<(NodeId, &'p [u8])>> {
     while let Some(alternative) = pending.pop() {
         match alternative {
             Pending::Wildcard(leaf) => visit(leaf)?,
             Pending::Param { node, at } => {
-                if let Some(at) = skip_segment(path, at as usize) {
-                    return ControlFlow::Continue(Some((node, at)));
+                if let Some(rest) = path.get(at as usize..).and_then(skip_segment) {
+                    return ControlFlow::Continue(Some((node, rest)));
                 }
             }
         }
