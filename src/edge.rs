@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
     header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
 
@@ -30,6 +30,20 @@ pub struct Request<'r> {
     pub query: Option<&'r str>,
     /// Its headers.
     pub headers: &'r HeaderMap,
+}
+
+impl<'r> Request<'r> {
+    /// A request for an absolute URL.
+    #[must_use]
+    pub fn new(method: &'r Method, url: &'r Uri, headers: &'r HeaderMap) -> Self {
+        Self {
+            method,
+            host: url.authority().map_or("", http::uri::Authority::as_str),
+            path: url.path(),
+            query: url.query(),
+            headers,
+        }
+    }
 }
 
 /// What the edge does with a request.
@@ -153,7 +167,7 @@ pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
     let Some(route) = config.routes.get(index) else {
         return refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound);
     };
-    serve(config, index, route, request, path)
+    serve(index, route, request, path)
 }
 
 /// Finds the route: a preflight asks about the request to come, and falls back
@@ -186,7 +200,6 @@ fn find<'s>(
 
 /// The decision for a request that has a route.
 fn serve<'s>(
-    config: &'s Config,
     index: usize,
     route: &'s Route,
     request: &Request<'_>,
@@ -213,7 +226,7 @@ fn serve<'s>(
             return decision;
         }
     }
-    decision.step = if exceeds(request.headers, config.body_limit(route)) {
+    decision.step = if exceeds(request.headers, route.body_limit) {
         reply(StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge)
     } else {
         act(&route.action, request, path)
@@ -224,10 +237,8 @@ fn serve<'s>(
 fn act<'s>(action: &'s Action, request: &Request<'_>, path: Cow<'_, str>) -> Step<'s> {
     match action {
         Action::Forward { upstream, rewrite } => {
-            let path = match rewrite {
-                Some(rewrite) => Some(rewrite.apply(&path)),
-                None => (path != request.path).then(|| path.into_owned()),
-            };
+            let path = rewrite.apply(path);
+            let path = (path != request.path).then(|| path.into_owned());
             Step::Forward { upstream: *upstream, path }
         }
         Action::Redirect { to, status } => {
@@ -241,21 +252,24 @@ fn act<'s>(action: &'s Action, request: &Request<'_>, path: Cow<'_, str>) -> Ste
                 body: b"",
             })
         }
-        Action::Respond { status, body } => Step::Reply(Reply {
-            status: *status,
-            cause: Cause::Respond,
-            prebuilt: None,
-            edits: plain_text(body),
-            body,
-        }),
+        Action::Respond { status, headers, body } => {
+            let typed = headers.contains_key(CONTENT_TYPE);
+            Step::Reply(Reply {
+                status: *status,
+                cause: Cause::Respond,
+                prebuilt: Some(headers),
+                edits: if typed { HeaderEdits::new() } else { plain_text(body.as_bytes()) },
+                body: body.as_bytes(),
+            })
+        }
     }
 }
 
 /// Whether the announced length of a body is over the limit. A body without one
 /// is counted while it passes.
-fn exceeds(headers: &HeaderMap, limit: u64) -> bool {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    length.is_some_and(|length: u64| length > limit)
+fn exceeds(headers: &HeaderMap, limit: Option<u64>) -> bool {
+    let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    limit.is_some_and(|limit| length().is_some_and(|length| length > limit))
 }
 
 fn refuse<'s>(status: StatusCode, cause: Cause) -> Decision<'s> {

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     config::{self, Config, Diagnostic, Files, Report, Test},
-    edge,
+    edge::{self, Request},
 };
 
 /// Reads the configuration at `path`, and runs its tests. With it comes a report
@@ -55,15 +55,17 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Answer<'c>
 }
 
 fn run_test(config: &Config, test: &Test) -> Result<(), Diagnostic> {
-    let answer = answer(config, &test.request());
+    let headers: HeaderMap = test.with.iter().cloned().collect();
+    let request = Request::new(&test.method, &test.url, &headers);
+    let answer = answer(config, &request);
     let route = answer.decision.route.and_then(|index| config.routes.get(index));
     let fail = |expected: String, got: String| {
         Err(Diagnostic::failed_test(&test.name, test.place, &expected, &got))
     };
     if let Some(expected) = &test.expect.route {
-        let got = route.map_or_else(|| "no route".to_owned(), |route| config.route_name(route));
-        if *expected != got {
-            return fail(format!("route: {expected}"), got);
+        let got = route.map_or("none", |route| &route.name);
+        if **expected != *got {
+            return fail(format!("route: {expected}"), got.to_owned());
         }
     }
     if let Some(expected) = test.expect.status
@@ -73,7 +75,8 @@ fn run_test(config: &Config, test: &Test) -> Result<(), Diagnostic> {
     }
     for (name, expected) in &test.expect.headers {
         let got = value(&answer.headers, name);
-        if got.as_deref() != Some(expected) {
+        let expected = String::from_utf8_lossy(expected.as_bytes());
+        if got.as_deref() != Some(&*expected) {
             let got = got.unwrap_or_else(|| format!("none{}", why(&answer)));
             return fail(format!("{name}: {expected}"), got);
         }

@@ -9,9 +9,9 @@ use crate::{
     upstream::{Node, Pool},
 };
 
-/// The addresses that the host names of upstream nodes resolve to, by `name:port`.
-/// A name that is not there does not resolve.
-pub type Addresses = HashMap<String, Box<[SocketAddr]>>;
+/// The addresses that the host names of upstream nodes resolve to. A name that is
+/// not there does not resolve.
+pub type Addresses = HashMap<NodeAddress, Box<[SocketAddr]>>;
 
 /// A configuration, ready to serve: its table, its policies and its pools.
 ///
@@ -80,13 +80,13 @@ impl Snapshot {
 
 fn nodes(upstream: &Upstream, addresses: &Addresses) -> Vec<Node> {
     let resolved = |address: &NodeAddress| match address {
-        NodeAddress::Socket(address) => Box::new([*address]),
-        NodeAddress::Name(name) => addresses.get(&**name).cloned().unwrap_or_default(),
+        NodeAddress::Ip(address) => Box::from([*address]),
+        NodeAddress::Name(..) => addresses.get(address).cloned().unwrap_or_default(),
     };
     upstream
         .nodes
         .iter()
-        .map(|node| Node { weight: node.weight, addresses: resolved(&node.address) })
+        .map(|node| Node { weight: u32::from(node.weight), addresses: resolved(&node.address) })
         .collect()
 }
 

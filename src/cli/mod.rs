@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod explain;
+
 mod routes;
 mod run;
 
@@ -15,7 +16,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Report, cors};
+use crate::{config::Report, cors, explain::Asked};
 
 /// Where the configuration is looked for, in this order.
 const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"];
@@ -23,8 +24,7 @@ const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"]
 #[derive(Debug, Parser)]
 #[command(
     name = "corsac",
-    version,
-    long_version = long_version(),
+    version = long_version(),
     about = "An edge proxy that gets CORS right, and says why",
     after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage."
 )]
@@ -146,11 +146,10 @@ fn dispatch(command: Command) -> Outcome {
         Command::Check { path: given, deny_warnings, format } => {
             check::check(&path(given), deny_warnings, format.format)
         }
-        Command::Explain { method, url, headers, credentials, config, format } => explain::explain(
-            &path(config.path),
-            explain::Asked { method, url, headers, credentials },
-            format.format,
-        ),
+        Command::Explain { method, url, headers, credentials, config, format } => {
+            let asked = Asked { method, url, headers, credentials };
+            explain::explain(&path(config.path), &asked, format.format)
+        }
         Command::Routes { config, format } => routes::routes(&path(config.path), format.format),
         Command::Test { config, format } => check::test(&path(config.path), format.format),
         Command::Demo { listen, tour } => demo::demo(listen, tour),
@@ -171,12 +170,12 @@ fn path(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(|| PathBuf::from(default()))
 }
 
-fn long_version() -> &'static str {
-    // `clap` wants a text that lives as long as the process.
-    const {
-        concat!(env!("CARGO_PKG_VERSION"), "\npublic-suffix list of ")
-    };
-    concat!(env!("CARGO_PKG_VERSION"))
+fn long_version() -> String {
+    format!(
+        "{}\npublic-suffix list of {}",
+        env!("CARGO_PKG_VERSION"),
+        cors::PUBLIC_SUFFIX_LIST_DATE
+    )
 }
 
 /// Prints a report to stderr, in colour on a terminal.

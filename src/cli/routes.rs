@@ -65,10 +65,10 @@ fn row(config: &Config, pattern: &Pattern, route: &Route) -> Row {
         methods: if methods.is_empty() { "*".to_owned() } else { methods.join(",") },
         predicates: predicates(pattern),
         priority: pattern.priority,
-        route: config.route_name(route),
+        route: route.name.to_string(),
         action,
         cors: route.cors.as_ref().map_or_else(|| "-".to_owned(), |cors| cors.name.clone()),
-        place: config.locate(route.place),
+        place: config.locate(route.place).map(|place| place.to_string()).unwrap_or_default(),
     }
 }
 

@@ -10,10 +10,7 @@ use super::Context;
 /// the connection close instead of the body's end.
 pub(super) fn count(ctx: &mut Context, bytes: usize) -> Result<()> {
     ctx.body_bytes = ctx.body_bytes.saturating_add(bytes as u64);
-    let limit = ctx.serving.as_ref().and_then(|serving| {
-        let route = serving.route()?;
-        Some(serving.snapshot.config().body_limit(route))
-    });
+    let limit = ctx.serving.as_ref().and_then(|serving| serving.route()?.body_limit);
     match limit {
         Some(limit) if ctx.body_bytes > limit => {
             Err(Error::explain(ErrorType::HTTPStatus(413), "the body is larger than the limit"))

@@ -57,7 +57,7 @@ pub(super) struct Line<'r> {
     method: &'r str,
     host: Option<&'r str>,
     path: &'r str,
-    route: Option<String>,
+    route: Option<&'r str>,
     status: Option<u16>,
     bytes_in: usize,
     bytes_out: usize,
@@ -72,13 +72,10 @@ pub(super) struct Line<'r> {
 
 impl<'r> Line<'r> {
     /// The line of a request that has ended.
-    pub(super) fn new(session: &'r Session, ctx: &Context) -> Self {
+    pub(super) fn new(session: &'r Session, ctx: &'r Context) -> Self {
         let head = session.req_header();
         let header = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-        let route = ctx.serving.as_ref().and_then(|serving| {
-            let config = serving.snapshot.config();
-            serving.route().map(|route| config.route_name(route))
-        });
+        let route = ctx.serving.as_ref().and_then(|serving| Some(&*serving.route()?.name));
         Self {
             time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             client: session.client_addr().map(ToString::to_string),

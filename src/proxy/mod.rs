@@ -11,6 +11,7 @@ mod reply;
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
+use http::StatusCode;
 use pingora_core::{
     Error, ErrorType, Result,
     modules::http::HttpModules,
@@ -118,6 +119,9 @@ impl ProxyHttp for Proxy {
             Step::Forward { upstream, path } => (Some(upstream), path, None),
             Step::Reply(reply) => {
                 ctx.cause = Some(reply.cause);
+                if reply.status == StatusCode::BAD_REQUEST {
+                    session.as_downstream_mut().set_keepalive(None);
+                }
                 (None, None, Some(reply::Written::new(reply)))
             }
         };

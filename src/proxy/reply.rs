@@ -28,7 +28,8 @@ impl Written {
             parts.headers.clone_from(prebuilt);
         }
         reply.edits.apply(&mut parts.headers);
-        if reply.prebuilt.is_none() && may_have_body(reply.status) {
+        // The policy's own answers are complete.
+        if reply.cause != Cause::Cors && may_have_body(reply.status) {
             parts.headers.insert(CONTENT_LENGTH, reply.body.len().into());
         }
         Self { head: parts.into(), body: Bytes::copy_from_slice(reply.body) }

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, io, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use http::Response;
+use http::{
+    HeaderValue, Response,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use pingora_core::{
     apps::http_app::{HttpServer, ServeHttp},
     protocols::http::ServerSession,
@@ -26,10 +29,11 @@ impl ServeHttp for Echo {
             // Writing to a text cannot fail.
             let _ = writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
+        let length = text.len();
         let mut response = Response::new(text.into_bytes());
         let headers = response.headers_mut();
-        headers.insert("content-type", http::HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert("content-length", response.body().len().into());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(CONTENT_LENGTH, length.into());
         response
     }
 }

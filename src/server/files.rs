@@ -33,7 +33,7 @@ impl Files for Disk {
         let matches = glob::glob(text)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.msg))?;
         // `glob` sorts, which keeps reports in one order; no meaning hangs on it.
-        matches.map(|path| path.map_err(glob::GlobError::into_error)).collect()
+        matches.map(|path| path.map_err(io::Error::from)).collect()
     }
 }
 

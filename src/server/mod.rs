@@ -13,7 +13,14 @@ mod files;
 mod listener;
 mod resolve;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread::{JoinHandle, available_parallelism},
+    time::Duration,
+};
 
 use pingora_core::{apps::HttpServerApp, server::configuration::ServerConf};
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -29,7 +36,7 @@ pub use files::{Disk, Memory};
 
 use crate::{
     config::Config,
-    proxy::{AccessLog, CONNECT_ATTEMPTS_MAX, Proxy},
+    proxy::{CONNECT_ATTEMPTS_MAX, Proxy},
     snapshot::{Snapshot, SnapshotCell},
 };
 use listener::{BindError, Bound};
@@ -94,7 +101,7 @@ pub struct Server {
 /// Nothing is served: a listener is not to be had, or the system refuses.
 pub fn start(config: Config) -> Result<Server, StartError> {
     let config = Arc::new(config);
-    let threads = config.server.threads.count();
+    let threads = threads(&config);
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("corsac")
@@ -170,6 +177,12 @@ impl Server {
             let _ = writer.join();
         }
     }
+}
+
+/// How many threads serve: as many as are configured, else as there are cores.
+fn threads(config: &Config) -> usize {
+    let threads = config.server.threads.or_else(|| available_parallelism().ok());
+    threads.map_or(1, NonZeroUsize::get)
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {

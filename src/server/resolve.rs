@@ -1,6 +1,10 @@
 //! Host names of upstreams, resolved off the request path.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
@@ -22,15 +26,15 @@ pub(super) async fn resolve(config: &Config) -> Addresses {
     let mut lookups = JoinSet::new();
     for name in names(config) {
         lookups.spawn(async move {
-            let found = timeout(LOOKUP_TIMEOUT, lookup_host(name.clone())).await;
-            (name, found)
+            let text = name.to_string();
+            let found = timeout(LOOKUP_TIMEOUT, lookup_host(&text)).await;
+            (name, found.map(|found| found.map(Vec::from_iter)))
         });
     }
     let mut addresses = HashMap::new();
     while let Some(Ok((name, found))) = lookups.join_next().await {
         match found {
-            Ok(Ok(found)) => {
-                let mut found: Vec<SocketAddr> = found.collect();
+            Ok(Ok(mut found)) => {
                 // Resolvers rotate their answers; equal sets must compare equal.
                 found.sort_unstable();
                 found.dedup();
@@ -63,17 +67,11 @@ pub(super) async fn refresh(snapshots: Arc<SnapshotCell>) {
     }
 }
 
-fn names(config: &Config) -> Vec<String> {
-    let mut names: Vec<String> = config
-        .upstreams
-        .iter()
-        .flat_map(|upstream| &upstream.nodes)
-        .filter_map(|node| match &node.address {
-            NodeAddress::Socket(_) => None,
-            NodeAddress::Name(name) => Some(name.to_string()),
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+fn names(config: &Config) -> HashSet<NodeAddress> {
+    let nodes = config.upstreams.iter().flat_map(|upstream| &upstream.nodes);
+    nodes
+        .map(|node| &node.address)
+        .filter(|address| matches!(address, NodeAddress::Name(..)))
+        .cloned()
+        .collect()
 }
