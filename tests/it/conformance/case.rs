@@ -125,9 +125,13 @@ impl RequestCase {
     pub(super) fn call(&self, corsac: &Corsac) -> Call {
         let Request { method, headers, body, .. } = &self.request;
         let path = self.path();
-        // CONNECT names an authority, not a path (RFC 9110, 9.3.6).
-        let target = if method == "CONNECT" { "api.example.com:443" } else { &path };
-        let lines = lines(headers);
+        // CONNECT names an authority, not a path (RFC 9110, 9.3.6), and so does its Host.
+        let connect = method == "CONNECT";
+        let target = if connect { "api.example.com:443" } else { &path };
+        let mut lines = lines(headers);
+        if connect && !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            lines.push(("Host".to_owned(), target.to_owned()));
+        }
         let lines = lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let call = corsac.call(method, target).headers(lines);
         match self.body.as_ref().or(body.as_ref()) {
