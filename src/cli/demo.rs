@@ -77,7 +77,8 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
     let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
     let text = CONFIGURATION
         .replace("{listen}", &listen.to_string())
-        .replace("{origin}", &origin.to_string());
+        .replace("{origin}", &origin.to_string())
+        .replace("{log}", if tour { "off" } else { "stdout" });
     let files = Memory::new(NAME, &text);
     let config = match load(Path::new(NAME), &files) {
         Ok((config, _)) => config,
@@ -136,7 +137,11 @@ fn take_tour(address: SocketAddr) -> io::Result<()> {
 fn send(stop: &Stop, address: SocketAddr) -> io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n", stop.method, stop.path)?;
+    write!(
+        stream,
+        "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n",
+        stop.method, stop.path
+    )?;
     for header in stop.headers {
         write!(stream, "{header}\r\n")?;
     }

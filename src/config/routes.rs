@@ -461,13 +461,7 @@ fn warn_of_unreachable(
 /// Two routes that tie and can match one request (E210).
 ///
 /// `host`, `path` and `method` are of a request that both match.
-fn ambiguous(
-    one: &Route,
-    other: &Route,
-    host: &str,
-    path: &str,
-    method: &Method,
-) -> Diagnostic {
+fn ambiguous(one: &Route, other: &Route, host: &str, path: &str, method: &Method) -> Diagnostic {
     Diagnostic::error("E210", "two routes match the same requests")
         .at(one.place)
         .label(one.key())

@@ -13,9 +13,7 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use http::StatusCode;
 use pingora_core::{
-    Error, ErrorType, Result,
-    modules::http::HttpModules,
-    upstreams::peer::HttpPeer,
+    Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -111,8 +109,8 @@ impl ProxyHttp for Proxy {
         let snapshot = self.snapshots.load();
         let head = session.req_header();
         let decision = match forward::request(head) {
-            Ok(request) => edge::decide(snapshot.config(), &request),
-            Err(refusal) => refusal,
+            Some(request) => edge::decide(snapshot.config(), &request),
+            None => edge::Decision::host_missing(),
         };
         ctx.cors = decision.cors;
         let (upstream, path, mut reply) = match decision.step {
@@ -122,13 +120,12 @@ impl ProxyHttp for Proxy {
                 if reply.status == StatusCode::BAD_REQUEST {
                     session.as_downstream_mut().set_keepalive(None);
                 }
-                (None, None, Some(reply::Written::new(reply)))
+                (None, None, Some(reply::Written::new(&reply)))
             }
         };
         let judgement = decision.judgement;
-        ctx.serving = decision
-            .route
-            .map(|route| Serving { snapshot, route, judgement, upstream, path });
+        ctx.serving =
+            decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
         match &mut reply {
             None => Ok(false),
             Some(reply) => {

@@ -11,6 +11,7 @@
     reason = "a test may panic; that is how it fails"
 )]
 
+mod docs;
 mod harness;
 mod tidy;
 
