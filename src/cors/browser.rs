@@ -98,7 +98,8 @@ impl Page<'_> {
         if safe.iter().map(|(_, value)| value.len()).sum::<usize>() > 1024 {
             names.extend(safe);
         }
-        let mut names: Vec<String> = names.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let mut names: Vec<String> =
+            names.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         names.sort();
         names.dedup();
         names
@@ -179,7 +180,8 @@ fn tokens(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, Fault> 
 
 /// Fetch, "CORS-safelisted request-header", but for a Range of a media element.
 fn is_safelisted(name: &str, value: &str) -> bool {
-    let unsafe_byte = |b: u8| b < 0x20 && b != b'\t' || br#""():<>?@[\]{}"#.contains(&b) || b == 0x7f;
+    let unsafe_byte =
+        |b: u8| b < 0x20 && b != b'\t' || br#""():<>?@[\]{}"#.contains(&b) || b == 0x7f;
     value.len() <= 128
         && match &*name.to_ascii_lowercase() {
             "accept" => !value.bytes().any(unsafe_byte),
@@ -187,8 +189,10 @@ fn is_safelisted(name: &str, value: &str) -> bool {
                 value.bytes().all(|b| b.is_ascii_alphanumeric() || b" *,-.;=".contains(&b))
             }
             "content-type" => {
-                let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-                let simple = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+                let essence =
+                    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+                let simple =
+                    ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
                 !value.bytes().any(unsafe_byte) && simple.contains(&&*essence)
             }
             "range" => is_simple_range(value),
@@ -198,7 +202,8 @@ fn is_safelisted(name: &str, value: &str) -> bool {
 
 /// `bytes=0-` or `bytes=0-9` (Fetch, "simple range header value").
 fn is_simple_range(value: &str) -> bool {
-    let Some((first, last)) = value.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+    let Some((first, last)) = value.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+    else {
         return false;
     };
     let first: Option<u64> = first.parse().ok();
@@ -245,6 +250,7 @@ impl fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::type_complexity, reason = "a table of cases is read row by row")]
 
     use super::*;
 
@@ -252,7 +258,8 @@ mod tests {
         Page { origin: "https://a.example", method: "PUT", headers: &[], credentials: false };
 
     fn answer(lines: &[(&str, &str)]) -> HeaderMap {
-        let named = |suffix: &str| format!("access-control-allow-{suffix}").parse::<HeaderName>().unwrap();
+        let named =
+            |suffix: &str| format!("access-control-allow-{suffix}").parse::<HeaderName>().unwrap();
         lines.iter().map(|(suffix, value)| (named(suffix), value.parse().unwrap())).collect()
     }
 
@@ -304,7 +311,8 @@ mod tests {
             (page("GET", token, false), 200, &[("origin", "*"), ("headers", "*")], "field authorization"),
         ];
         for (page, status, lines, expected) in cases {
-            let verdict = page.check_preflight(StatusCode::from_u16(status).unwrap(), &answer(lines));
+            let verdict =
+                page.check_preflight(StatusCode::from_u16(status).unwrap(), &answer(lines));
             let said = verdict.err().map(|blocked| blocked.to_string()).unwrap_or_default();
             assert_eq!(said.is_empty(), expected.is_empty(), "{said}");
             assert!(said.contains(expected), "{said}");

@@ -260,7 +260,13 @@ impl Policy {
         }
     }
 
-    fn rule(&self, method: &Method, headers: &HeaderMap, origin: OriginHeader<'_>, judged: Reason) -> Rule {
+    fn rule(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        origin: OriginHeader<'_>,
+        judged: Reason,
+    ) -> Rule {
         if *method != Method::OPTIONS {
             let upgrades = *method == Method::GET && is_websocket(headers);
             return Rule::Actual(if upgrades { Kind::WebSocket } else { Kind::Actual });
@@ -268,7 +274,9 @@ impl Policy {
         let asks = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         match (self.options, origin.is_present(), judged) {
             (_, true, _) if asks => Rule::Preflight,
-            (OptionsMode::Probe, true, Reason::Ok) if !self.methods.lists(b"OPTIONS") => Rule::Probe,
+            (OptionsMode::Probe, true, Reason::Ok) if !self.methods.lists(b"OPTIONS") => {
+                Rule::Probe
+            }
             (OptionsMode::All, _, Reason::Ok) => Rule::Probe,
             (OptionsMode::All, false, _) => Rule::Bare,
             (OptionsMode::All, true, _) => Rule::ProbeRefused,
@@ -276,7 +284,12 @@ impl Policy {
         }
     }
 
-    fn preflight(&self, origin: OriginHeader<'_>, judged: Reason, headers: &HeaderMap) -> (Reason, Answer<'_>) {
+    fn preflight(
+        &self,
+        origin: OriginHeader<'_>,
+        judged: Reason,
+        headers: &HeaderMap,
+    ) -> (Reason, Answer<'_>) {
         if judged != Reason::Ok {
             return (judged, self.refuse_origin());
         }
@@ -320,7 +333,9 @@ impl Policy {
                 edits.set(ACCESS_CONTROL_ALLOW_HEADERS, value);
             }
         }
-        if self.private_network && headers.get(REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true") {
+        if self.private_network
+            && headers.get(REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true")
+        {
             edits.set(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
         Answer { status: self.answers.preflight_status, headers: &self.answers.granted, edits }
@@ -422,10 +437,9 @@ impl Policy {
         ] {
             replace(name, None, response, edits);
         }
-        match &self.answers.expose {
-            Some(value) if granted => replace(ACCESS_CONTROL_EXPOSE_HEADERS, value.clone(), response, edits),
-            None if granted => {}
-            _ => replace(ACCESS_CONTROL_EXPOSE_HEADERS, None, response, edits),
+        if !granted || self.expose().is_some() {
+            let value = self.answers.expose.clone().filter(|_| granted);
+            replace(ACCESS_CONTROL_EXPOSE_HEADERS, value, response, edits);
         }
     }
 
@@ -461,14 +475,22 @@ impl Policy {
                     requested.names().find(|name| !self.headers.allows(name.as_bytes()))
                 });
                 let name = refused.unwrap_or_default();
-                if name.eq_ignore_ascii_case("authorization") && self.headers.entries().any(|entry| entry == "*") {
-                    format!("`*` in allow_headers does not cover {name}, which must be listed by name")
+                if name.eq_ignore_ascii_case("authorization")
+                    && self.headers.entries().any(|entry| entry == "*")
+                {
+                    format!(
+                        "`*` in allow_headers does not cover {name}, which must be listed by name"
+                    )
                 } else {
                     format!("{name} is not in allow_headers")
                 }
             }
-            Reason::AcrmMalformed => "Access-Control-Request-Method is not exactly one method".to_owned(),
-            Reason::AcrhMalformed => "Access-Control-Request-Headers is not a list of header names".to_owned(),
+            Reason::AcrmMalformed => {
+                "Access-Control-Request-Method is not exactly one method".to_owned()
+            }
+            Reason::AcrhMalformed => {
+                "Access-Control-Request-Headers is not a list of header names".to_owned()
+            }
             Reason::AcrhLimit => "Access-Control-Request-Headers is over 4,096 bytes".to_owned(),
         }
     }
@@ -479,7 +501,12 @@ fn fixed(status: StatusCode, headers: &HeaderMap) -> Answer<'_> {
 }
 
 /// Sets a header, or removes it where there is one.
-fn replace(name: HeaderName, value: Option<HeaderValue>, response: &HeaderMap, edits: &mut HeaderEdits) {
+fn replace(
+    name: HeaderName,
+    value: Option<HeaderValue>,
+    response: &HeaderMap,
+    edits: &mut HeaderEdits,
+) {
     match value {
         Some(value) => edits.set(name, value),
         None if response.contains_key(&name) => edits.remove(name),

@@ -28,7 +28,11 @@ pub enum AllowMethods {
 }
 
 impl AllowMethods {
-    pub(super) fn check(written: Option<&[String]>, credentials: bool, findings: &mut Findings) -> Self {
+    pub(super) fn check(
+        written: Option<&[String]>,
+        credentials: bool,
+        findings: &mut Findings,
+    ) -> Self {
         let Some(entries) = written else {
             if credentials {
                 findings.error("E132", Place::Methods, "`allow_methods` is \"*\" by default, which browsers read literally once credentials are sent");
@@ -40,8 +44,14 @@ impl AllowMethods {
             [only] if only == "**" => Self::Echo,
             [only] if only == "*" => {
                 if credentials {
-                    findings.error("E132", Place::Method(0), "browsers read `*` in `allow_methods` literally once credentials are sent");
-                    findings.help("list the methods, or write \"**\" to allow every one that is asked for");
+                    findings.error(
+                        "E132",
+                        Place::Method(0),
+                        "browsers read `*` in `allow_methods` literally once credentials are sent",
+                    );
+                    findings.help(
+                        "list the methods, or write \"**\" to allow every one that is asked for",
+                    );
                 }
                 Self::Any
             }
@@ -91,7 +101,11 @@ fn is_forbidden(method: &[u8]) -> bool {
 
 fn check_entry(entry: &str, place: Place, findings: &mut Findings) {
     if entry == "*" || entry == "**" {
-        findings.error("E134", place, format!("{entry:?} covers every method, so nothing may stand beside it"));
+        findings.error(
+            "E134",
+            place,
+            format!("{entry:?} covers every method, so nothing may stand beside it"),
+        );
         findings.help(format!("write `allow_methods = {entry:?}`, or only the methods"));
     } else if !is_token(entry.as_bytes()) {
         findings.error("E130", place, format!("not a method: {entry:?}"));
@@ -105,7 +119,11 @@ fn check_entry(entry: &str, place: Place, findings: &mut Findings) {
     } else if let Some(usual) =
         USUAL_CASE.iter().find(|usual| **usual != entry && usual.eq_ignore_ascii_case(entry))
     {
-        findings.warning("W133", place, format!("{entry:?} is another method than {usual:?}: methods have case"));
+        findings.warning(
+            "W133",
+            place,
+            format!("{entry:?} is another method than {usual:?}: methods have case"),
+        );
         findings.help(format!("write {usual:?}"));
     }
 }

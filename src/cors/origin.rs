@@ -147,9 +147,7 @@ pub(super) fn is_domain(text: &str) -> bool {
     let relative = text.strip_suffix('.').unwrap_or(text);
     text.len() <= HOST_LEN_MAX
         && relative.split('.').all(|label| !label.is_empty())
-        && relative
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && relative.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 fn is_canonical_ipv6(text: &str) -> bool {
@@ -282,7 +280,8 @@ mod tests {
 
     #[test]
     fn loopback() {
-        for host in ["localhost", "dev.localhost", "localhost.", "127.0.0.1", "127.8.9.1", "[::1]"] {
+        for host in ["localhost", "dev.localhost", "localhost.", "127.0.0.1", "127.8.9.1", "[::1]"]
+        {
             assert!(is_loopback(host), "{host}");
         }
         for host in ["localhost.example", "xlocalhost", "128.0.0.1", "[::2]", "127.0.0.1.example"] {

@@ -20,8 +20,8 @@ use regex::Regex;
 use regex_automata::Anchored;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::util::syntax;
 use regex_automata::util::start;
+use regex_automata::util::syntax;
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::origin::{Origin, is_loopback};
@@ -76,7 +76,9 @@ impl OriginRegex {
     /// Whether it accepts an `http` origin that is not loopback.
     pub(super) fn insecure_origin(&self) -> Option<String> {
         let search = Search::new(&anchored(&self.hir))?;
-        [2, 1].into_iter().filter_map(|labels| search.shortest("http://", Step::HostStart(labels)))
+        [2, 1]
+            .into_iter()
+            .filter_map(|labels| search.shortest("http://", Step::HostStart(labels)))
             .find(|origin| Origin::parse(origin.as_bytes()).is_some_and(|o| !is_loopback(o.host())))
     }
 
@@ -121,7 +123,8 @@ fn probes(accepted: &Origin<'_>, insecure_tolerated: bool) -> Vec<String> {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     };
-    let mut hosts = vec![format!("{host}.evil.example"), format!("evil-{host}"), format!("evil{host}")];
+    let mut hosts =
+        vec![format!("{host}.evil.example"), format!("evil-{host}"), format!("evil{host}")];
     hosts.extend(host.match_indices('.').map(|(dot, _)| {
         let (before, after) = host.split_at(dot);
         format!("{before}x{}", after.trim_start_matches('.'))
@@ -181,18 +184,19 @@ impl Step {
     fn next(self, byte: u8) -> Option<Self> {
         let label = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
         match (self, byte) {
-            (Self::SchemeStart | Self::Scheme, b'a'..=b'z') => Some(Self::Scheme),
-            (Self::Scheme, b'0'..=b'9' | b'+' | b'-' | b'.' | b'_') => Some(Self::Scheme),
+            (Self::SchemeStart | Self::Scheme, b'a'..=b'z')
+            | (Self::Scheme, b'0'..=b'9' | b'+' | b'-' | b'.' | b'_') => Some(Self::Scheme),
             (Self::Scheme, b':') => Some(Self::Colon),
             (Self::Colon, b'/') => Some(Self::Slash),
             (Self::Slash, b'/') => Some(Self::HostStart(1)),
-            (Self::HostStart(1), b'[') => Some(Self::Bracket),
             (Self::HostStart(lacking) | Self::Dot(lacking), _) if label => {
                 Some(Self::Label(lacking.saturating_sub(1)))
             }
             (Self::Label(lacking), _) if label => Some(Self::Label(lacking)),
             (Self::Label(lacking), b'.') => Some(Self::Dot(lacking)),
-            (Self::Bracket, b'a'..=b'f' | b'0'..=b'9' | b':') => Some(Self::Bracket),
+            (Self::HostStart(1), b'[') | (Self::Bracket, b'a'..=b'f' | b'0'..=b'9' | b':') => {
+                Some(Self::Bracket)
+            }
             (Self::Bracket, b']') => Some(Self::BracketEnd),
             (Self::Label(0) | Self::BracketEnd, b':') => Some(Self::PortStart),
             (Self::PortStart, b'1'..=b'9') => Some(Self::Port(1)),
@@ -363,7 +367,11 @@ mod tests {
             (r"(?m)^https://a\.example$",              "https://a.example",              true),
         ];
         for (text, origin, expected) in cases {
-            assert_eq!(OriginRegex::parse(text).unwrap().regex.is_match(origin), expected, "{text}");
+            assert_eq!(
+                OriginRegex::parse(text).unwrap().regex.is_match(origin),
+                expected,
+                "{text}"
+            );
         }
     }
 

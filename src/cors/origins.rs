@@ -148,9 +148,7 @@ impl LabelTree {
         let mut node = &self.root;
         for label in origin.host().rsplit('.') {
             node = node.children.get(label)?;
-            let end = node.ends.iter().find(|(pattern, _)| {
-                pattern.matches(origin)
-            });
+            let end = node.ends.iter().find(|(pattern, _)| pattern.matches(origin));
             if let Some((_, index)) = end {
                 return Some(*index);
             }

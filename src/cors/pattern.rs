@@ -148,7 +148,10 @@ impl TuplePattern {
         let parts = Parts::split(text)?;
         let scheme = parts.scheme.to_ascii_lowercase();
         if scheme == "file" {
-            return Err(Fault::new("E110", format!("{text:?}: pages from files have the origin `null`")));
+            return Err(Fault::new(
+                "E110",
+                format!("{text:?}: pages from files have the origin `null`"),
+            ));
         }
         if !parts.authority.is_ascii() {
             return parts.unicode_fault();
@@ -159,7 +162,9 @@ impl TuplePattern {
             return Err(Fault::new("E103", message));
         }
         let literal_ip = parts.host.starts_with('[');
-        if scheme != parts.scheme || !literal_ip && parts.host.contains(|c: char| c.is_ascii_uppercase()) {
+        if scheme != parts.scheme
+            || !literal_ip && parts.host.contains(|c: char| c.is_ascii_uppercase())
+        {
             let message = format!("browsers send origins in lower case: {text:?}");
             return Err(Fault::new("E104", message));
         }
@@ -168,7 +173,12 @@ impl TuplePattern {
         }
         let port = parts.read_port(&scheme)?;
         parts.check_host()?;
-        Ok(Self { scheme: scheme.into(), subdomains: parts.subdomains, host: parts.host.into(), port })
+        Ok(Self {
+            scheme: scheme.into(),
+            subdomains: parts.subdomains,
+            host: parts.host.into(),
+            port,
+        })
     }
 }
 
@@ -235,17 +245,20 @@ impl<'a> Parts<'a> {
     fn split(text: &'a str) -> Result<Self, Fault> {
         if text.contains(',') {
             let mut fault = Fault::not_an_origin(text, "it has a comma");
-            let each: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+            let each: Vec<&str> =
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
             fault.help = Some(format!("write a list: {each:?}"));
             return Err(fault);
         }
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(Fault::not_an_origin(text, "it has white space"));
         }
-        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()) else {
+        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty())
+        else {
             return Err(without_scheme(text));
         };
-        let (authority, tail) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+        let (authority, tail) =
+            rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
         let (userinfo, address) = match authority.rsplit_once('@') {
             Some((_, address)) => (true, address),
             None => (false, authority),
@@ -267,18 +280,22 @@ impl<'a> Parts<'a> {
                 let message = format!("browsers send host names in Punycode: {:?}", self.text);
                 Err(Fault::new("E106", message))
             }
-            Err(_) => Err(Fault::not_an_origin(self.text, "its host cannot be written in Punycode")),
+            Err(_) => {
+                Err(Fault::not_an_origin(self.text, "its host cannot be written in Punycode"))
+            }
         }
     }
 
     /// `*` stands for the leading labels of a domain, or for a port; nowhere else.
     fn check_wildcards(&self) -> Result<(), Fault> {
         let in_port = self.port.is_some_and(|port| port.contains('*') && port != "*");
-        let over_address = self.subdomains && (self.host.starts_with('[') || ends_in_number(self.host));
+        let over_address =
+            self.subdomains && (self.host.starts_with('[') || ends_in_number(self.host));
         if !(self.scheme.contains('*') || self.host.contains('*') || in_port || over_address) {
             return Ok(());
         }
-        let message = format!("`*` stands only for leading labels, as `*.`, or for a port: {:?}", self.text);
+        let message =
+            format!("`*` stands only for leading labels, as `*.`, or for a port: {:?}", self.text);
         let help = if over_address {
             "list each address; they have no subdomains".to_owned()
         } else if self.host.trim_matches(['*', '.']).is_empty() {
@@ -297,12 +314,16 @@ impl<'a> Parts<'a> {
             Some("*") => Ok(PortPattern::Any),
             Some(digits) => match parse_port(digits) {
                 Some(number) if default_port(scheme) == Some(number) => {
-                    let message = format!("browsers leave out {number}, the port of {scheme}: {:?}", self.text);
+                    let message = format!(
+                        "browsers leave out {number}, the port of {scheme}: {:?}",
+                        self.text
+                    );
                     Err(Fault::new("E105", message))
                 }
                 Some(number) => Ok(PortPattern::Number(number)),
                 None => {
-                    let message = format!("a port is 1 to 65535, without a leading zero: {:?}", self.text);
+                    let message =
+                        format!("a port is 1 to 65535, without a leading zero: {:?}", self.text);
                     Err(Fault::new("E118", message))
                 }
             },
@@ -350,7 +371,10 @@ fn without_scheme(text: &str) -> Fault {
     } else if TuplePattern::read(&with_scheme).is_ok() {
         Some(format!("an origin has a scheme: {with_scheme:?}"))
     } else {
-        Some(r#"an origin is a scheme, a host and perhaps a port: "https://app.example.com:8443""#.to_owned())
+        Some(
+            r#"an origin is a scheme, a host and perhaps a port: "https://app.example.com:8443""#
+                .to_owned(),
+        )
     };
     fault
 }
@@ -363,7 +387,10 @@ fn repaired(text: &str) -> Option<String> {
     let wildcard = if parts.subdomains { "*." } else { "" };
     let port = match parts.port {
         None | Some("") => String::new(),
-        Some(port) if default_port(&scheme).is_some_and(|d| d.to_string() == port.trim_start_matches('0')) => {
+        Some(port)
+            if default_port(&scheme)
+                .is_some_and(|d| d.to_string() == port.trim_start_matches('0')) =>
+        {
             String::new()
         }
         Some(port) => format!(":{}", port.trim_start_matches('0')),
@@ -400,8 +427,12 @@ fn ends_in_number(host: &str) -> bool {
 /// URL standard, "IPv4 parser": one to four numbers in base 8, 10 or 16, the last
 /// of which fills all bytes that are left.
 fn parse_ipv4(host: &str) -> Option<Ipv4Addr> {
-    let numbers: Vec<u64> =
-        host.strip_suffix('.').unwrap_or(host).split('.').map(parse_ipv4_number).collect::<Option<_>>()?;
+    let numbers: Vec<u64> = host
+        .strip_suffix('.')
+        .unwrap_or(host)
+        .split('.')
+        .map(parse_ipv4_number)
+        .collect::<Option<_>>()?;
     let (last, leading) = numbers.split_last()?;
     if leading.len() > 3 || leading.iter().any(|number| *number > 255) {
         return None;
@@ -433,7 +464,7 @@ fn as_regex(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
     use proptest::prelude::*;
 
@@ -542,7 +573,11 @@ mod tests {
         ];
         for (pattern, origin, expected) in cases {
             let origin = Origin::parse(origin.as_bytes()).unwrap();
-            assert_eq!(OriginPattern::parse(pattern).unwrap().matches(&origin), expected, "{pattern} {origin}");
+            assert_eq!(
+                OriginPattern::parse(pattern).unwrap().matches(&origin),
+                expected,
+                "{pattern} {origin}"
+            );
         }
     }
 

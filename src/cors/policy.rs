@@ -25,7 +25,7 @@ use super::{expose, sources};
 /// fetch").
 const MAX_AGE_DEFAULT: Duration = Duration::from_secs(5);
 /// Firefox keeps preflight results for at most 24 h, Chromium for 2 h.
-const MAX_AGE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_AGE_KEPT: Duration = Duration::from_hours(24);
 /// RFC 9111, section 1.2.2: larger delta-seconds need not be understood.
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(i32::MAX.unsigned_abs() as u64);
 
@@ -70,8 +70,8 @@ pub(super) struct Answers {
     pub(super) refused: HeaderMap,
     /// An actual request, with 403.
     pub(super) actual_refused: HeaderMap,
-    /// ACEH of actual responses. Outer `None`: the upstream's is kept.
-    pub(super) expose: Option<Option<HeaderValue>>,
+    /// Access-Control-Expose-Headers, unless the list is empty or not configured.
+    pub(super) expose: Option<HeaderValue>,
 }
 
 impl Policy {
@@ -87,24 +87,34 @@ impl Policy {
         let credentials = spec.allow_credentials;
         let origins = sources::allowed(spec, &mut findings);
         let timing = sources::timing(spec, &mut findings);
-        let methods = AllowMethods::check(spec.allow_methods.as_deref(), credentials, &mut findings);
-        let headers = AllowHeaders::check(spec.allow_headers.as_deref(), credentials, &mut findings);
-        expose::check(spec.expose_headers.as_deref().unwrap_or_default(), credentials, &mut findings);
+        let methods =
+            AllowMethods::check(spec.allow_methods.as_deref(), credentials, &mut findings);
+        let headers =
+            AllowHeaders::check(spec.allow_headers.as_deref(), credentials, &mut findings);
+        expose::check(
+            spec.expose_headers.as_deref().unwrap_or_default(),
+            credentials,
+            &mut findings,
+        );
         let max_age = spec.max_age.unwrap_or(MAX_AGE_DEFAULT);
         check_max_age(max_age, &mut findings);
         let statuses = check_statuses(spec, &mut findings);
         check_switches(spec, &mut findings);
-        let Some((preflight_status, reject_status)) = statuses.filter(|_| !findings.has_error()) else {
+        let Some((preflight_status, reject_status)) = statuses.filter(|_| !findings.has_error())
+        else {
             return Err(findings.into_vec());
         };
         let varies = Varies {
             origin: origins.scope() != Scope::Any
                 || timing.scope() != Scope::Any && !spec.timing_allow_origins.is_empty(),
-            method: methods == AllowMethods::Echo || spec.preflight_failure == PreflightFailure::Opaque,
+            method: methods == AllowMethods::Echo
+                || spec.preflight_failure == PreflightFailure::Opaque,
             headers: headers.is_echo() || spec.preflight_failure == PreflightFailure::Opaque,
         };
-        let expose = spec.expose_headers.as_ref().map(|names| joined(names.iter().map(String::as_str)));
-        let granted = granted(origins.scope(), &methods, &headers, expose.as_ref(), credentials, max_age);
+        let exposed = spec.expose_headers.iter().flatten();
+        let expose = joined(exposed.map(String::as_str));
+        let granted =
+            granted(origins.scope(), &methods, &headers, expose.as_ref(), credentials, max_age);
         let answers = Answers {
             preflight_status,
             reject_status,
@@ -141,7 +151,9 @@ impl Policy {
     pub fn find_origin(&self, origin: &str) -> Option<&OriginEntry> {
         match Origin::parse(origin.as_bytes()) {
             Some(origin) => self.origins.entry(&origin),
-            None if origin == "null" && self.origins.scope() != Scope::Any => self.origins.null_entry(),
+            None if origin == "null" && self.origins.scope() != Scope::Any => {
+                self.origins.null_entry()
+            }
             None if self.origins.scope() == Scope::Any => self.origins.entries().first(),
             None => None,
         }
@@ -204,13 +216,25 @@ impl Policy {
 
 fn check_max_age(age: Duration, findings: &mut Findings) {
     if age.subsec_nanos() != 0 {
-        findings.error("E160", Place::MaxAge, format!("`max_age` is in whole seconds, but {age:?} is not"));
+        findings.error(
+            "E160",
+            Place::MaxAge,
+            format!("`max_age` is in whole seconds, but {age:?} is not"),
+        );
         findings.help(format!("write \"{}s\"", age.as_secs().max(1)));
     } else if age > MAX_AGE_LIMIT {
-        findings.error("E160", Place::MaxAge, format!("`max_age` is over {} s", MAX_AGE_LIMIT.as_secs()));
+        findings.error(
+            "E160",
+            Place::MaxAge,
+            format!("`max_age` is over {} s", MAX_AGE_LIMIT.as_secs()),
+        );
         findings.help("write \"24h\", the longest that any browser keeps");
     } else if age > MAX_AGE_KEPT {
-        findings.warning("W161", Place::MaxAge, "no browser keeps a preflight's answer for over 24 h");
+        findings.warning(
+            "W161",
+            Place::MaxAge,
+            "no browser keeps a preflight's answer for over 24 h",
+        );
         findings.help("write \"24h\"");
     }
 }
@@ -244,7 +268,8 @@ fn check_switches(spec: &PolicySpec, findings: &mut Findings) {
         findings.warning("W190", Place::Options, message);
     }
     if spec.allow_private_network {
-        let message = "browsers gave Private Network Access up; its successor asks the user instead";
+        let message =
+            "browsers gave Private Network Access up; its successor asks the user instead";
         findings.warning("W194", Place::PrivateNetwork, message);
     }
 }
@@ -268,7 +293,8 @@ impl Varies {
             (self.method, "Access-Control-Request-Method"),
             (self.headers, "Access-Control-Request-Headers"),
         ];
-        let names: Vec<&str> = names.iter().filter(|(named, _)| *named).map(|(_, name)| *name).collect();
+        let names: Vec<&str> =
+            names.iter().filter(|(named, _)| *named).map(|(_, name)| *name).collect();
         if names.is_empty() { None } else { Some(shared(names.join(", "))) }
     }
 }
@@ -278,7 +304,7 @@ fn granted(
     scope: Scope,
     methods: &AllowMethods,
     headers: &AllowHeaders,
-    expose: Option<&Option<HeaderValue>>,
+    expose: Option<&HeaderValue>,
     credentials: bool,
     max_age: Duration,
 ) -> HeaderMap {
@@ -289,7 +315,7 @@ fn granted(
         (ACCESS_CONTROL_ALLOW_METHODS, methods.answer()),
         (ACCESS_CONTROL_ALLOW_HEADERS, headers.answer()),
         (ACCESS_CONTROL_MAX_AGE, Some(shared(max_age.as_secs().to_string()))),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, expose.cloned().flatten()),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, expose.cloned()),
     ];
     values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

@@ -23,10 +23,28 @@ const EMPTY_ELEMENTS_MAX: usize = 16;
 
 /// Fetch, "forbidden request-header"; `proxy-` and `sec-` are prefixes of more.
 const FORBIDDEN: [&str; 22] = [
-    "accept-charset", "accept-encoding", "access-control-request-headers",
-    "access-control-request-method", "access-control-request-private-network", "connection",
-    "content-length", "cookie", "cookie2", "date", "dnt", "expect", "host", "keep-alive", "origin",
-    "referer", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "via",
+    "accept-charset",
+    "accept-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "access-control-request-private-network",
+    "connection",
+    "content-length",
+    "cookie",
+    "cookie2",
+    "date",
+    "dnt",
+    "expect",
+    "host",
+    "keep-alive",
+    "origin",
+    "referer",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
 ];
 
 /// The CORS headers of responses.
@@ -63,10 +81,15 @@ enum Every {
 }
 
 impl AllowHeaders {
-    pub(super) fn check(written: Option<&[String]>, credentials: bool, findings: &mut Findings) -> Self {
+    pub(super) fn check(
+        written: Option<&[String]>,
+        credentials: bool,
+        findings: &mut Findings,
+    ) -> Self {
         let default = ["*".to_owned()];
         let entries = written.unwrap_or(&default);
-        let has = |wanted: &str| entries.iter().position(|entry| entry.eq_ignore_ascii_case(wanted));
+        let has =
+            |wanted: &str| entries.iter().position(|entry| entry.eq_ignore_ascii_case(wanted));
         let (every, wildcard) = match (has("**"), has("*")) {
             (Some(_), _) => (Every::Echo, "**"),
             (None, Some(_)) => (Every::Wildcard, "*"),
@@ -78,7 +101,11 @@ impl AllowHeaders {
                 (Some(_), Some(index)) => (Place::Header(index), "`*` in `allow_headers`"),
                 _ => (Place::Headers, "`*`, the default of `allow_headers`,"),
             };
-            findings.error("E143", place, format!("browsers read {origin} literally once credentials are sent"));
+            findings.error(
+                "E143",
+                place,
+                format!("browsers read {origin} literally once credentials are sent"),
+            );
             findings.help("list the headers, or write \"**\" to allow every one that is asked for");
         } else if let (Some(index), Every::Wildcard, Some(_), None) =
             (has("*"), every, written, has("authorization"))
@@ -92,12 +119,19 @@ impl AllowHeaders {
             }
             let needed = every == Every::Wildcard && entry.eq_ignore_ascii_case("authorization");
             if every != Every::None && entry != wildcard && !needed {
-                findings.warning("W145", Place::Header(index), format!("{entry:?} is redundant beside {wildcard:?}"));
+                findings.warning(
+                    "W145",
+                    Place::Header(index),
+                    format!("{entry:?} is redundant beside {wildcard:?}"),
+                );
             }
         }
         let written = entries.iter().map(|entry| entry.as_str().into()).collect();
-        let mut sorted: Vec<Box<str>> =
-            entries.iter().filter(|entry| *entry != "*").map(|entry| entry.to_ascii_lowercase().into()).collect();
+        let mut sorted: Vec<Box<str>> = entries
+            .iter()
+            .filter(|entry| *entry != "*")
+            .map(|entry| entry.to_ascii_lowercase().into())
+            .collect();
         sorted.sort();
         sorted.dedup();
         Self { every, sorted: sorted.into(), written }
@@ -151,7 +185,10 @@ fn check_entry(entry: &str, place: Place, findings: &mut Findings) -> bool {
         findings.help("leave it out; corsac sends it where it is due");
         return false;
     }
-    if FORBIDDEN.contains(&lower.as_str()) || lower.starts_with("sec-") || lower.starts_with("proxy-") {
+    if FORBIDDEN.contains(&lower.as_str())
+        || lower.starts_with("sec-")
+        || lower.starts_with("proxy-")
+    {
         findings.error("E141", place, format!("browsers never let a page set {entry}"));
         findings.help(if lower == "cookie" {
             "leave it out; cookies are `allow_credentials`"
@@ -224,7 +261,9 @@ impl<'r> Requested<'r> {
 /// Whether a list is in lower case, unpadded, and ascending, so that none repeats.
 fn is_canonical(line: &[u8]) -> bool {
     let plain = !line.iter().any(|byte| byte.is_ascii_uppercase() || matches!(byte, b' ' | b'\t'));
-    plain && !line.is_empty() && line.split(|byte| *byte == b',').is_sorted_by(|a, b| !a.is_empty() && a < b)
+    plain
+        && !line.is_empty()
+        && line.split(|byte| *byte == b',').is_sorted_by(|a, b| !a.is_empty() && a < b)
 }
 
 /// Whether a preflight's Access-Control-Request-Headers name a header. A list that
@@ -240,6 +279,7 @@ pub fn names_header(headers: &HeaderMap, name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::type_complexity, reason = "a table of cases is read row by row")]
 
     use proptest::prelude::*;
 

@@ -19,8 +19,13 @@ pub(super) fn allowed(spec: &PolicySpec, findings: &mut Findings) -> OriginSet {
         && spec.allow_origin_sets.is_empty()
         && spec.allow_origins_file.is_empty()
     {
-        findings.error("E101", Place::Policy, "no origin is allowed, so every cross-origin request would be refused");
-        findings.help("list them in `allow_origins`; there is no default, and \"*\" means every site");
+        findings.error(
+            "E101",
+            Place::Policy,
+            "no origin is allowed, so every cross-origin request would be refused",
+        );
+        findings
+            .help("list them in `allow_origins`; there is no default, and \"*\" means every site");
     }
     let mut entries = Entries::default();
     for (index, text) in listed.iter().enumerate() {
@@ -93,17 +98,20 @@ impl Entries {
     /// `*` and `**` stand alone, or what stands beside them is a misunderstanding.
     /// Whether they do.
     fn check_wildcards(&self, has_regex: bool, findings: &mut Findings) -> bool {
-        let covers = |pattern: &OriginPattern| matches!(pattern, OriginPattern::Any | OriginPattern::Echo);
+        let covers =
+            |pattern: &OriginPattern| matches!(pattern, OriginPattern::Any | OriginPattern::Echo);
         let Some((wildcard, place)) = self.0.iter().find(|(pattern, _)| covers(pattern)) else {
             return true;
         };
         if self.0.iter().any(|(pattern, _)| pattern != wildcard) {
-            let message = format!("\"{wildcard}\" stands for every origin, so nothing may stand beside it");
+            let message =
+                format!("\"{wildcard}\" stands for every origin, so nothing may stand beside it");
             findings.error("E111", *place, message);
             findings.help(format!("remove \"{wildcard}\", or everything else"));
         }
         if has_regex {
-            let message = format!("\"{wildcard}\" allows every origin, so the regex beside it says nothing");
+            let message =
+                format!("\"{wildcard}\" allows every origin, so the regex beside it says nothing");
             findings.error("E122", *place, message);
             findings.help(format!("remove \"{wildcard}\", or the regex"));
         }
@@ -117,7 +125,8 @@ impl Entries {
             match pattern {
                 OriginPattern::Any | OriginPattern::Echo if credentials && !wildcard_seen => {
                     wildcard_seen = true;
-                    let tolerated = *pattern == OriginPattern::Echo && dangerous.any_origin_with_credentials;
+                    let tolerated =
+                        *pattern == OriginPattern::Echo && dangerous.any_origin_with_credentials;
                     check_any(pattern, *place, tolerated, findings);
                 }
                 OriginPattern::Any | OriginPattern::Echo => {}
@@ -156,14 +165,19 @@ impl Entries {
             if repeated {
                 findings.warning("W119", *place, format!("\"{pattern}\" is listed twice"));
             } else if let Some(wider) = covering {
-                findings.warning("W119", *place, format!("\"{pattern}\" is covered by \"{wider}\""));
+                findings.warning(
+                    "W119",
+                    *place,
+                    format!("\"{pattern}\" is covered by \"{wider}\""),
+                );
             }
         }
     }
 }
 
 fn check_any(pattern: &OriginPattern, place: Place, tolerated: bool, findings: &mut Findings) {
-    let message = format!("\"{pattern}\" with credentials lets every site act for a signed-in user");
+    let message =
+        format!("\"{pattern}\" with credentials lets every site act for a signed-in user");
     if tolerated {
         findings.warning("W112", place, message);
     } else {
@@ -185,7 +199,9 @@ fn check_null(place: Place, tolerated: bool, findings: &mut Findings) {
 fn check_tuple(tuple: &TuplePattern, place: Place, spec: &PolicySpec, findings: &mut Findings) {
     let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
     if credentials && tuple.is_insecure() && !dangerous.insecure_origins {
-        let message = format!("\"{tuple}\" with credentials: whoever sits on the network can act for a signed-in user");
+        let message = format!(
+            "\"{tuple}\" with credentials: whoever sits on the network can act for a signed-in user"
+        );
         findings.error("E113", place, message);
         findings.help("write https, or set `dangerous.insecure_origins = true`");
     }
@@ -193,20 +209,31 @@ fn check_tuple(tuple: &TuplePattern, place: Place, spec: &PolicySpec, findings: 
         return;
     }
     if suffix::is_public(&tuple.host) {
-        let message = format!("\"{tuple}\" covers sites of everyone: under \"{}\" anyone can register a name", tuple.host);
+        let message = format!(
+            "\"{tuple}\" covers sites of everyone: under \"{}\" anyone can register a name",
+            tuple.host
+        );
         if credentials && !dangerous.public_suffix_subdomains {
             findings.error("E114", place, message);
-            findings.help("list your own names, or set `dangerous.public_suffix_subdomains = true`");
+            findings
+                .help("list your own names, or set `dangerous.public_suffix_subdomains = true`");
         } else {
             findings.warning("W114", place, message);
         }
     } else if credentials {
-        let message = format!("\"{tuple}\" with credentials trusts every subdomain, also one that is taken over");
+        let message = format!(
+            "\"{tuple}\" with credentials trusts every subdomain, also one that is taken over"
+        );
         findings.warning("W195", place, message);
     }
 }
 
-fn check_regex(text: &str, place: Place, spec: &PolicySpec, findings: &mut Findings) -> Option<OriginRegex> {
+fn check_regex(
+    text: &str,
+    place: Place,
+    spec: &PolicySpec,
+    findings: &mut Findings,
+) -> Option<OriginRegex> {
     let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
     let regex = match OriginRegex::parse(text) {
         Ok(regex) => regex,
@@ -218,12 +245,19 @@ fn check_regex(text: &str, place: Place, spec: &PolicySpec, findings: &mut Findi
     if regex.shortest_origin().is_none() {
         match regex.shortest_origin_around() {
             Some(origin) => {
-                let message = format!("'{text}' matches no whole origin; as a search it would find {origin:?}");
+                let message = format!(
+                    "'{text}' matches no whole origin; as a search it would find {origin:?}"
+                );
                 findings.warning("W122", place, message);
-                findings.help("a regex matches from the scheme to the end: start it with 'https://'");
+                findings
+                    .help("a regex matches from the scheme to the end: start it with 'https://'");
             }
             None => {
-                findings.warning("W122", place, format!("'{text}' matches no origin that a browser sends"));
+                findings.warning(
+                    "W122",
+                    place,
+                    format!("'{text}' matches no origin that a browser sends"),
+                );
             }
         }
     } else if let Some(probe) = regex.surprise(dangerous.insecure_origins) {
@@ -234,8 +268,12 @@ fn check_regex(text: &str, place: Place, spec: &PolicySpec, findings: &mut Findi
             findings.warning("W121", place, message);
         }
         findings.help(r"escape dots as '\.', write the scheme out, and end labels with '\.'");
-    } else if let Some(origin) = regex.insecure_origin().filter(|_| credentials && !dangerous.insecure_origins) {
-        let message = format!("'{text}' accepts {origin:?}, with credentials: whoever sits on the network can act for a signed-in user");
+    } else if let Some(origin) =
+        regex.insecure_origin().filter(|_| credentials && !dangerous.insecure_origins)
+    {
+        let message = format!(
+            "'{text}' accepts {origin:?}, with credentials: whoever sits on the network can act for a signed-in user"
+        );
         findings.error("E113", place, message);
         findings.help("write https, or set `dangerous.insecure_origins = true`");
     }

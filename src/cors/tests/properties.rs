@@ -17,17 +17,20 @@ use crate::cors::{
     PreflightFailure, Reason, SharedOrigins, UpstreamCors, WebSocketMode,
 };
 
-const METHODS: &[&str] = &["GET", "PUT", "put", "PATCH", "patch", "DELETE", "PURGE", "X", "OPTIONS"];
+const METHODS: &[&str] =
+    &["GET", "PUT", "put", "PATCH", "patch", "DELETE", "PURGE", "X", "OPTIONS"];
 const HEADERS: &[&str] = &["x-a", "X-A", "x-b", "authorization", "Content-Type", "x-c"];
 
 /// Few names, so that patterns and origins meet often.
 fn host() -> impl Strategy<Value = String> {
-    prop::collection::vec(select(&["a", "b", "xa", "localhost"][..]), 1..4).prop_map(|labels| labels.join("."))
+    prop::collection::vec(select(&["a", "b", "xa", "localhost"][..]), 1..4)
+        .prop_map(|labels| labels.join("."))
 }
 
 fn origin() -> impl Strategy<Value = String> {
     let port = select(&["", "", ":81", ":8443"][..]);
-    (select(&["https", "http", "app"][..]), host(), port).prop_map(|(s, h, p)| format!("{s}://{h}{p}"))
+    (select(&["https", "http", "app"][..]), host(), port)
+        .prop_map(|(s, h, p)| format!("{s}://{h}{p}"))
 }
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -48,7 +51,9 @@ fn names(of: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String
     ]
 }
 
-fn choice<T: Copy + std::fmt::Debug + 'static>(all: &'static [(&'static str, T)]) -> impl Strategy<Value = T> {
+fn choice<T: Copy + std::fmt::Debug + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl Strategy<Value = T> {
     select(all).prop_map(|(_, value)| value)
 }
 
@@ -66,8 +71,12 @@ fn dangerous() -> impl Strategy<Value = Dangerous> {
 fn spec() -> impl Strategy<Value = PolicySpec> {
     let special = || select(&["*", "**", "null"][..]).prop_map(|text| vec![text.to_owned()]);
     let origins = || prop_oneof![2 => prop::collection::vec(pattern(), 0..3), 1 => special()];
-    let regexes = prop::collection::vec(select(&[r"https://a\.b", "https://.*", "("][..]).prop_map(str::to_owned), 0..2);
-    let lists = (origins(), origins(), regexes, names(METHODS), names(HEADERS), names(HEADERS), origins());
+    let regexes = prop::collection::vec(
+        select(&[r"https://a\.b", "https://.*", "("][..]).prop_map(str::to_owned),
+        0..2,
+    );
+    let lists =
+        (origins(), origins(), regexes, names(METHODS), names(HEADERS), names(HEADERS), origins());
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), dangerous());
     let choices = (
         choice(OptionsMode::ALL),
@@ -109,28 +118,36 @@ fn origin_lines() -> impl Strategy<Value = Vec<String>> {
 
 fn request() -> impl Strategy<Value = (Method, HeaderMap)> {
     let method = select(&["OPTIONS", "OPTIONS", "GET", "POST"][..]);
-    let asked = prop::option::of(prop_oneof![select(METHODS).prop_map(str::to_owned), "[ -~]{0,8}"]);
+    let asked =
+        prop::option::of(prop_oneof![select(METHODS).prop_map(str::to_owned), "[ -~]{0,8}"]);
     let names = prop::option::of(prop_oneof!["(x-[abc],?){0,4}", "[ -~]{0,12}"]);
-    (method, origin_lines(), asked, names, any::<bool>()).prop_map(|(method, origins, asked, names, upgrade)| {
-        let mut headers = HeaderMap::new();
-        for origin in origins {
-            headers.append(ORIGIN, origin.parse().unwrap());
-        }
-        if let Some(asked) = asked {
-            headers.append(ACCESS_CONTROL_REQUEST_METHOD, asked.parse().unwrap());
-        }
-        if let Some(names) = names {
-            headers.append(ACCESS_CONTROL_REQUEST_HEADERS, names.parse().unwrap());
-        }
-        if upgrade {
-            headers.append("upgrade", "websocket".parse().unwrap());
-        }
-        (method.parse().unwrap(), headers)
-    })
+    (method, origin_lines(), asked, names, any::<bool>()).prop_map(
+        |(method, origins, asked, names, upgrade)| {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(ORIGIN, origin.parse().unwrap());
+            }
+            if let Some(asked) = asked {
+                headers.append(ACCESS_CONTROL_REQUEST_METHOD, asked.parse().unwrap());
+            }
+            if let Some(names) = names {
+                headers.append(ACCESS_CONTROL_REQUEST_HEADERS, names.parse().unwrap());
+            }
+            if upgrade {
+                headers.append("upgrade", "websocket".parse().unwrap());
+            }
+            (method.parse().unwrap(), headers)
+        },
+    )
 }
 
 /// The head that a client gets, and whether it was refused.
-fn answer(policy: &Policy, method: &Method, headers: &HeaderMap, upstream: &HeaderMap) -> (StatusCode, HeaderMap) {
+fn answer(
+    policy: &Policy,
+    method: &Method,
+    headers: &HeaderMap,
+    upstream: &HeaderMap,
+) -> (StatusCode, HeaderMap) {
     let admission = policy.admit(method, headers, Some("a"));
     if let Some(answer) = admission.answer {
         let mut head = answer.headers.clone();
