@@ -20,7 +20,7 @@ fn policy(change: impl FnOnce(&mut PolicySpec)) -> Policy {
     Policy::new(&spec).unwrap().0
 }
 
-fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
+fn head(lines: &[Line<'_>]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(name, value.parse().unwrap());
@@ -28,17 +28,19 @@ fn head(lines: &[(HeaderName, &str)]) -> HeaderMap {
     headers
 }
 
-const A: (HeaderName, &str) = (ORIGIN, "https://a.example");
-const EVIL: (HeaderName, &str) = (ORIGIN, "https://evil.example");
-const PUT: (HeaderName, &str) = (ACCESS_CONTROL_REQUEST_METHOD, "PUT");
-const X_A: (HeaderName, &str) = (ACCESS_CONTROL_REQUEST_HEADERS, "x-a");
+type Line<'a> = (HeaderName, &'a str);
+
+const A: Line<'_> = (ORIGIN, "https://a.example");
+const EVIL: Line<'_> = (ORIGIN, "https://evil.example");
+const PUT: Line<'_> = (ACCESS_CONTROL_REQUEST_METHOD, "PUT");
+const X_A: Line<'_> = (ACCESS_CONTROL_REQUEST_HEADERS, "x-a");
 
 #[test]
 fn reasons() {
     let long = "x".repeat(4097);
     let policy = policy(|_| {});
     #[rustfmt::skip]
-    let cases: Vec<(Vec<(HeaderName, &str)>, Option<Reason>, Option<u16>)> = vec![
+    let cases: Vec<(Vec<Line<'_>>, Option<Reason>, Option<u16>)> = vec![
         (vec![A, PUT, X_A],                                     Some(Reason::Ok),               Some(200)),
         (vec![A, (ACCESS_CONTROL_REQUEST_METHOD, "HEAD")],      Some(Reason::Ok),               Some(200)),
         (vec![A],                                               Some(Reason::Ok),               Some(200)),
