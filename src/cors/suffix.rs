@@ -32,7 +32,3 @@ mod tests {
         }
     }
 }
-
-/// The day on which the compiled list was published: that of `psl` 2.1.247. A test compares
-/// the version with the lock file.
-pub const LIST_DATE: &str = "2026-11-05";
