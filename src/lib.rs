@@ -14,6 +14,7 @@
 //!
 //! `tests/it/tidy.rs` keeps the direction of the arrows.
 
+pub mod config;
 pub mod cors;
 pub mod edits;
 pub mod route;

@@ -1,0 +1,86 @@
+//! `[listeners.NAME]`: where clients connect.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::Tables;
+use super::decode::{Placed, Reader};
+use super::report::Diagnostic;
+use super::sources::{Notes, Place};
+
+/// Where clients connect.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `NAME` of `[listeners.NAME]`.
+    pub name: Box<str>,
+    /// Where its table starts.
+    pub place: Place,
+    /// `address`: at least one. Port 0 lets the system choose.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Reads every listener. No two may share an address, and there must be one.
+pub(super) fn read<'t>(notes: &'t Notes<'t>, tables: &mut Tables<'t>) -> Vec<Listener> {
+    if tables.listeners.is_empty() && !tables.damaged {
+        notes.add(
+            Diagnostic::error("E501", "nothing to listen on")
+                .at(tables.start)
+                .help("add a listener:\n[listeners.http]\naddress = \"0.0.0.0:80\"".to_owned()),
+        );
+    }
+    let mut taken = HashMap::new();
+    let tables = std::mem::take(&mut tables.listeners);
+    tables.into_values().map(|table| listener(table, &mut taken)).collect()
+}
+
+fn listener<'t>(
+    mut table: Reader<'t>,
+    taken: &mut HashMap<SocketAddr, (&'t str, Place)>,
+) -> Listener {
+    table.require("address", "write address = \"0.0.0.0:80\"");
+    let texts = table.texts("address");
+    if texts.as_ref().is_some_and(Vec::is_empty) {
+        let message = format!("{} has no address", table.name);
+        table.notes.add(Diagnostic::error("E502", message).at(table.place));
+    }
+    let mut addresses = Vec::new();
+    for text in texts.unwrap_or_default() {
+        let Some(address) = address(table.notes, text) else { continue };
+        addresses.push(address);
+        if address.port() == 0 {
+            continue;
+        }
+        if let Some((other, place)) = taken.insert(address, (table.key, text.place)) {
+            table.notes.add(
+                Diagnostic::error("E503", format!("two listeners on one address: {address}"))
+                    .at(text.place)
+                    .related(place, format!("listeners.{other} has it too")),
+            );
+        }
+    }
+    let listener = Listener { name: table.key.into(), place: table.place, addresses };
+    table.finish();
+    listener
+}
+
+fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<SocketAddr> {
+    let parsed = text.value.parse().ok();
+    if parsed.is_none() {
+        let help = match text.value.parse::<std::net::IpAddr>() {
+            Ok(ip) => format!("an address has a port: \"{}\"", SocketAddr::new(ip, 80)),
+            Err(_) => {
+                match text.value.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()) {
+                    Some(port) => format!(
+                        "for every address of this machine, write \"0.0.0.0:{port}\" or \"[::]:{port}\""
+                    ),
+                    None => {
+                        "an address is an IP and a port: \"0.0.0.0:80\", \"[::]:443\"".to_owned()
+                    }
+                }
+            }
+        };
+        let message = format!("not an address to listen on: {:?}", text.value);
+        notes.add(Diagnostic::error("E502", message).at(text.place).help(help));
+    }
+    parsed
+}

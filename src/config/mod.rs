@@ -1,0 +1,315 @@
+//! Text -> [`Config`], or a [`Report`] of every mistake, all at once.
+//!
+//! A file is read in four steps: what is not TOML is reported first, and alone,
+//! for nothing can be said about the meaning of what cannot be read; then each
+//! table is walked ([`decode`](self) notes what has the wrong form and goes on);
+//! then what refers to something is resolved; and what is defined and never
+//! used is a warning, if there is no error.
+//!
+//! Each table of the file has a module here that reads it and says what it
+//! means. A CORS policy is checked by [`cors`](crate::cors), a pattern by
+//! [`route`](crate::route); what they find is put back to its line.
+//!
+//! This module opens no file: texts come through [`Files`].
+
+pub mod codes;
+mod cors;
+mod decode;
+mod headers;
+mod listeners;
+mod process;
+mod report;
+mod routes;
+mod services;
+mod sources;
+mod test;
+mod upstreams;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+pub use self::cors::Cors;
+use self::decode::{Reader, Value};
+pub use self::headers::HeaderChanges;
+pub use self::listeners::Listener;
+pub use self::process::{AccessLog, Limits, LogFormat, LogOutput, Server};
+pub use self::report::{Diagnostic, Report};
+pub use self::routes::{Action, Rewrite, Route, ambiguous, unreachable};
+pub use self::services::Service;
+pub use self::sources::{Files, Location, Place, Source};
+use self::sources::{NoFiles, Notes};
+pub use self::test::{Expectation, Test};
+pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
+
+/// The version of the schema that this corsac reads.
+pub const VERSION: i64 = 1;
+
+/// A configuration that was checked: everything in it can be served.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[listeners]`: at least one.
+    pub listeners: Vec<Listener>,
+    /// `[upstreams]`.
+    pub upstreams: Vec<Upstream>,
+    /// `[services]`.
+    pub services: Vec<Service>,
+    /// The routes of all services.
+    pub routes: Vec<Route>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[access_log]`.
+    pub access_log: AccessLog,
+    /// `[server]`.
+    pub server: Server,
+    /// `[[tests]]`, of all files.
+    pub tests: Vec<Test>,
+    /// Everything that was read: the main file, those that it includes, and
+    /// files of origins. What is to be watched, and what places refer to.
+    pub sources: Arc<[Source]>,
+}
+
+impl Config {
+    /// A place, for people: `corsac.toml:61`.
+    #[must_use]
+    pub fn locate(&self, place: Place) -> Option<Location<'_>> {
+        self.sources.get(place.source).map(|source| source.locate(place))
+    }
+}
+
+/// Reads a configuration, and all files that it names.
+///
+/// # Errors
+///
+/// Every mistake of it, and the warnings.
+pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> {
+    let notes = Notes::new(files);
+    let text = match notes.read(path.to_owned()) {
+        Ok((_, text)) => text,
+        Err(error) => {
+            let message = format!("{} cannot be read: {error}", path.display());
+            notes.add(Diagnostic::error("E008", message));
+            return Err(notes.into_report());
+        }
+    };
+    read(notes, &text)
+}
+
+/// Reads a configuration that is one text; `name` stands for its path.
+///
+/// # Errors
+///
+/// Every mistake of it, and the warnings. A file that it names is one.
+pub fn parse(text: &str, name: &str) -> Result<(Config, Report), Report> {
+    let notes = Notes::new(&NoFiles);
+    notes.hold(Source::new(name.into(), text.to_owned()));
+    read(notes, text)
+}
+
+/// Reads the configuration whose main file is the first source.
+fn read(notes: Notes<'_>, main: &str) -> Result<(Config, Report), Report> {
+    let config = {
+        let main = sources::parse_toml(&notes, 0, main);
+        let included = included(&notes, &main);
+        let included: Vec<_> = included
+            .iter()
+            .map(|(source, text)| (*source, sources::parse_toml(&notes, *source, text)))
+            .collect();
+        if notes.errors() == 0 {
+            let tables = Tables::collect(&notes, &main, &included);
+            Some(meaning(&notes, tables))
+        } else {
+            None
+        }
+    };
+    let report = notes.into_report();
+    match config {
+        Some(config) if report.errors() == 0 => {
+            Ok((Config { sources: report.sources().clone(), ..config }, report))
+        }
+        _ => Err(report),
+    }
+}
+
+/// The files that `include` of the main file names, each once.
+fn included(notes: &Notes<'_>, main: &DeTable<'_>) -> Vec<(usize, Arc<str>)> {
+    let mut root = Reader::root(notes, 0, main);
+    let patterns = root.texts("include").unwrap_or_default();
+    drop(root);
+    let mut included: Vec<(usize, Arc<str>)> = Vec::new();
+    for pattern in patterns {
+        let path = notes.beside(0, pattern.value);
+        let read = |path: PathBuf| match notes.read(path.clone()) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                let message = format!("{} cannot be read: {error}", path.display());
+                notes.add(Diagnostic::error("E008", message).at(pattern.place));
+                None
+            }
+        };
+        match notes.expand(&path) {
+            Ok(paths) => included.extend(paths.into_iter().filter_map(read)),
+            Err(error) => {
+                let message = format!("{:?} cannot be searched: {error}", pattern.value);
+                notes.add(Diagnostic::error("E008", message).at(pattern.place));
+            }
+        }
+    }
+    included.sort_by_key(|(source, _)| *source);
+    included.dedup_by_key(|(source, _)| *source);
+    // A pattern such as `*.toml` takes in the main file too.
+    included.retain(|(source, _)| *source != 0);
+    included
+}
+
+/// The top-level tables of all files, by name: order has no meaning.
+struct Tables<'t> {
+    /// The start of the main file, for what is missing in it.
+    start: Place,
+    listeners: BTreeMap<&'t str, Reader<'t>>,
+    upstreams: BTreeMap<&'t str, Reader<'t>>,
+    origins: BTreeMap<&'t str, Value<'t>>,
+    policies: BTreeMap<&'t str, Reader<'t>>,
+    services: BTreeMap<&'t str, Reader<'t>>,
+    limits: Option<Reader<'t>>,
+    access_log: Option<Reader<'t>>,
+    server: Option<Reader<'t>>,
+    tests: Vec<Reader<'t>>,
+    /// A table has an error, so that what seems to be missing may not be.
+    damaged: bool,
+}
+
+impl<'t> Tables<'t> {
+    fn collect(
+        notes: &'t Notes<'t>,
+        main: &'t DeTable<'t>,
+        included: &'t [(usize, DeTable<'t>)],
+    ) -> Self {
+        let mut tables = Self {
+            start: Place { source: 0, start: 0, end: 0 },
+            listeners: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            services: BTreeMap::new(),
+            limits: None,
+            access_log: None,
+            server: None,
+            tests: Vec::new(),
+            damaged: false,
+        };
+        let mut root = Reader::root(notes, 0, main);
+        version(&mut root);
+        let errors = notes.errors();
+        let _ = root.value("include");
+        tables.add(root);
+        for (source, table) in included {
+            let mut root = Reader::root(notes, *source, table);
+            for key in ["version", "include"] {
+                if let Some(value) = root.value(key) {
+                    let message = format!("`{key}` belongs in the main file");
+                    notes.add(Diagnostic::error("E009", message).at(value.key_place));
+                }
+            }
+            tables.add(root);
+        }
+        tables.damaged = notes.errors() > errors;
+        tables
+    }
+
+    fn add(&mut self, mut root: Reader<'t>) {
+        let notes = root.notes;
+        add_named(&mut self.listeners, root.named("listeners"));
+        add_named(&mut self.upstreams, root.named("upstreams"));
+        add_named(&mut self.services, root.named("services"));
+        if let Some(mut policies) = root.table("policies") {
+            add_named(&mut self.policies, policies.named("cors"));
+            policies.finish();
+        }
+        for value in root.table("origins").map(Reader::entries).unwrap_or_default() {
+            if !value.has_good_name() {
+                continue;
+            }
+            match self.origins.get(value.key) {
+                Some(first) => twice(notes, &value.name(), value.key_place, first.key_place),
+                None => {
+                    self.origins.insert(value.key, value);
+                }
+            }
+        }
+        add_single(&mut self.limits, root.table("limits"));
+        add_single(&mut self.access_log, root.table("access_log"));
+        add_single(&mut self.server, root.table("server"));
+        self.tests.extend(root.list("tests"));
+        root.finish();
+    }
+}
+
+fn add_named<'t>(all: &mut BTreeMap<&'t str, Reader<'t>>, tables: Vec<Reader<'t>>) {
+    for table in tables {
+        match all.get(table.key) {
+            Some(first) => twice(table.notes, &table.name, table.place, first.place),
+            None => {
+                all.insert(table.key, table);
+            }
+        }
+    }
+}
+
+fn add_single<'t>(single: &mut Option<Reader<'t>>, table: Option<Reader<'t>>) {
+    match (single.as_ref(), table) {
+        (Some(first), Some(table)) => twice(table.notes, &table.name, table.place, first.place),
+        (None, Some(table)) => *single = Some(table),
+        (_, None) => {}
+    }
+}
+
+/// TOML itself refuses a table that one file defines twice.
+fn twice(notes: &Notes<'_>, name: &str, place: Place, first: Place) {
+    notes.add(
+        Diagnostic::error("E010", format!("{name} is defined in two files"))
+            .at(place)
+            .related(first, "here too"),
+    );
+}
+
+fn version(root: &mut Reader<'_>) {
+    root.require("version", "write version = 1 at the top of the file");
+    let Some(version) = root.integer("version", i64::MIN..=i64::MAX) else { return };
+    if version.value != VERSION {
+        let message = format!("version {} of the configuration is not known", version.value);
+        let help = format!("this corsac reads version {VERSION}");
+        root.notes.add(Diagnostic::error("E007", message).at(version.place).help(help));
+    }
+}
+
+/// What the tables mean together.
+fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Config {
+    let listeners = listeners::read(notes, &mut tables);
+    let mut upstreams = upstreams::Upstreams::read(&mut tables);
+    let mut shared = cors::Shared::read(&mut tables);
+    let limits = tables.limits.take().map(process::limits).unwrap_or_default();
+    let (services, routes) = services::read(&mut tables, &mut upstreams, &mut shared, limits.body);
+    let tests = tables.tests.into_iter().filter_map(|table| test::read(table, &routes)).collect();
+    let access_log = tables.access_log.map(process::access_log).unwrap_or_default();
+    let server = tables.server.map(process::server).unwrap_or_default();
+    // Beside an error, what seems to be unused may be what was meant there.
+    if notes.errors() == 0 {
+        upstreams.warn_of_unused(notes);
+        shared.warn_of_unused(notes);
+    }
+    Config {
+        listeners,
+        upstreams: upstreams.into_list(),
+        services,
+        routes,
+        limits,
+        access_log,
+        server,
+        tests,
+        sources: [].into(),
+    }
+}

@@ -1,0 +1,98 @@
+//! `[limits]`, `[access_log]` and `[server]`: what holds for the process as a whole.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::decode::{Placed, Reader, Value};
+use super::sources::Notes;
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// `body`: the most bytes of a request's body, for routes that say nothing
+    /// else. `None`, the default: any number; bodies are streamed, not held.
+    pub body: Option<u64>,
+}
+
+pub(super) fn limits(mut table: Reader<'_>) -> Limits {
+    let limits = Limits { body: table.value("body").and_then(body) };
+    table.finish();
+    limits
+}
+
+/// A size, or `false` for no limit.
+pub(super) fn body(value: Value<'_>) -> Option<u64> {
+    if value.as_flag() == Some(false) { None } else { value.size() }
+}
+
+/// `[access_log]`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessLog {
+    /// `output`.
+    pub output: LogOutput,
+    /// `format`.
+    pub format: LogFormat,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum LogOutput {
+    /// `"stdout"`.
+    #[default]
+    Stdout,
+    /// `"off"`: nowhere.
+    Off,
+    /// A file, relative to the configuration file.
+    File(PathBuf),
+}
+
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// `"json"`: an object.
+    #[default]
+    Json,
+}
+
+pub(super) fn access_log(mut table: Reader<'_>) -> AccessLog {
+    let notes = table.notes;
+    let log = AccessLog {
+        output: table.text("output").map(|text| output(notes, text)).unwrap_or_default(),
+        format: table.choice("format", &[("json", LogFormat::Json)]).unwrap_or_default(),
+    };
+    table.finish();
+    log
+}
+
+fn output(notes: &Notes<'_>, text: Placed<&str>) -> LogOutput {
+    match text.value {
+        "stdout" => LogOutput::Stdout,
+        "off" => LogOutput::Off,
+        path => LogOutput::File(notes.beside(text.place.source, path)),
+    }
+}
+
+/// `[server]`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Server {
+    /// `threads`: how many serve requests. `None`, or `"auto"`: one for each core.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Server {
+    /// More threads than any machine has cores are a slip of the finger.
+    const THREADS_MAX: i64 = 1_024;
+}
+
+pub(super) fn server(mut table: Reader<'_>) -> Server {
+    let threads = table.value("threads").and_then(|value| {
+        if value.is_text() {
+            value.choice(&[("auto", None)])?
+        } else {
+            let threads = value.integer(1..=Server::THREADS_MAX)?;
+            usize::try_from(threads.value).ok().and_then(NonZeroUsize::new)
+        }
+    });
+    table.finish();
+    Server { threads }
+}

@@ -1,0 +1,130 @@
+//! `[services.NAME]`: hosts, a prefix and what holds for all routes below.
+
+use std::sync::Arc;
+
+use super::Tables;
+use super::cors::{Cors, Shared};
+use super::decode::{Placed, Reader};
+use super::report::Diagnostic;
+use super::routes::{self, Route};
+use super::sources::{Notes, Place};
+use super::upstreams::Upstreams;
+use crate::route::{HostPattern, PathPattern, PatternError};
+
+/// Hosts, a prefix and what holds for all routes below.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// `NAME` of `[services.NAME]`.
+    pub name: Box<str>,
+    /// Where its table starts.
+    pub place: Place,
+}
+
+/// What a service hands down to its routes.
+pub(super) struct Inherited<'t> {
+    /// Index into the services.
+    pub(super) service: usize,
+    pub(super) name: &'t str,
+    /// Never empty, unless a host has an error.
+    pub(super) hosts: Vec<HostPattern>,
+    /// Empty for none.
+    pub(super) prefix: &'t str,
+    pub(super) upstream: Option<usize>,
+    /// The service has an upstream, if only one that does not exist.
+    pub(super) has_upstream: bool,
+    pub(super) cors: Option<Arc<Cors>>,
+    /// The limit on bodies, for routes that say nothing else.
+    pub(super) body_limit: Option<u64>,
+}
+
+/// Reads every service and its routes.
+pub(super) fn read<'t>(
+    tables: &mut Tables<'t>,
+    upstreams: &mut Upstreams<'t>,
+    shared: &mut Shared<'t>,
+    body_limit: Option<u64>,
+) -> (Vec<Service>, Vec<Route>) {
+    let mut services = Vec::new();
+    let mut all = Vec::new();
+    for mut table in std::mem::take(&mut tables.services).into_values() {
+        let inherited =
+            Inherited { body_limit, ..inherited(services.len(), &mut table, upstreams, shared) };
+        services.push(Service { name: table.key.into(), place: table.place });
+        let routes = table.named("routes");
+        if routes.is_empty() && !table.has("routes") {
+            let message = format!("{} has no routes, so it gets no requests", table.name);
+            let help =
+                format!("for all paths, write:\n[{}.routes.all]\npaths = \"/*\"", table.name);
+            table.notes.add(Diagnostic::warning("W204", message).at(table.place).help(help));
+        }
+        table.finish();
+        all.extend(
+            routes
+                .into_iter()
+                .filter_map(|route| routes::read(route, &inherited, upstreams, shared)),
+        );
+    }
+    (services, all)
+}
+
+fn inherited<'t>(
+    service: usize,
+    table: &mut Reader<'t>,
+    upstreams: &mut Upstreams<'t>,
+    shared: &mut Shared<'t>,
+) -> Inherited<'t> {
+    let notes = table.notes;
+    let hosts = match table.texts("hosts") {
+        Some(hosts) => hosts.into_iter().filter_map(|text| host(notes, text)).collect(),
+        None => vec![HostPattern::Any],
+    };
+    let prefix = table.text("prefix").and_then(|text| prefix(notes, text));
+    let has_upstream = table.has("upstream");
+    Inherited {
+        service,
+        name: table.key,
+        hosts,
+        prefix: prefix.unwrap_or_default(),
+        upstream: table.value("upstream").and_then(|value| upstreams.find(value)),
+        has_upstream,
+        cors: table.value("cors").and_then(|value| shared.setting(value)),
+        body_limit: None,
+    }
+}
+
+fn host(notes: &Notes<'_>, text: Placed<&str>) -> Option<HostPattern> {
+    HostPattern::parse(text.value).map_err(|error| pattern_error(notes, "E205", text, error)).ok()
+}
+
+/// A path that may have parameters; `/` is none.
+fn prefix<'t>(notes: &Notes<'_>, text: Placed<&'t str>) -> Option<&'t str> {
+    let path = text.value;
+    let wrong = if path.contains('*') {
+        Some("a prefix has no `*`: the paths of the routes say what follows".to_owned())
+    } else if path.ends_with('/') {
+        let shorter = path.trim_end_matches('/');
+        Some(match shorter {
+            "" => "leave it out: every path starts with `/`".to_owned(),
+            shorter => format!("write \"{shorter}\": the path of a route starts with a slash"),
+        })
+    } else {
+        None
+    };
+    if wrong.is_some() {
+        let message = format!("not a prefix: {path:?}");
+        notes.add(Diagnostic::error("E206", message).at(text.place).help(wrong));
+        return None;
+    }
+    let parsed =
+        PathPattern::parse(path).map_err(|error| pattern_error(notes, "E206", text, error));
+    parsed.ok().map(|_| path)
+}
+
+pub(super) fn pattern_error(
+    notes: &Notes<'_>,
+    code: &'static str,
+    text: Placed<&str>,
+    error: PatternError,
+) {
+    notes.add(Diagnostic::error(code, error.message).at(text.place).help(error.help));
+}
