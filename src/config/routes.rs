@@ -104,18 +104,18 @@ pub(super) fn read<'t>(
         Some(limits) => body_limit(limits, service.body_limit),
         None => service.body_limit,
     };
-    let route = Route {
+    let (name, place) = (format!("{}/{}", service.name, table.key), table.place);
+    table.finish();
+    Some(Route {
         service: service.service,
-        name: format!("{}/{}", service.name, table.key).into(),
-        place: table.place,
-        patterns: patterns(&service.hosts, paths, priority, &predicates),
+        name: name.into(),
+        place,
+        patterns: patterns(&service.hosts, &paths, priority, &predicates),
         action: action?,
         cors,
         headers: headers.unwrap_or_default(),
         body_limit,
-    };
-    table.finish();
-    Some(route)
+    })
 }
 
 /// A path of a route, as a pattern and as text, both below the service's prefix.
@@ -155,7 +155,7 @@ fn path_below(notes: &Notes<'_>, prefix: &str, path: Placed<&str>) -> Option<Pat
 
 fn patterns(
     hosts: &[HostPattern],
-    paths: Vec<Path>,
+    paths: &[Path],
     priority: i64,
     predicates: &Predicates,
 ) -> Vec<Pattern> {
@@ -209,7 +209,8 @@ fn method(notes: &Notes<'_>, text: Placed<&str>) -> Option<Method> {
     ];
     let usual = USUAL.iter().find(|usual| usual.as_str().eq_ignore_ascii_case(text.value));
     let parsed = Method::from_bytes(text.value.as_bytes()).ok();
-    let good = parsed.filter(|method| usual.is_none_or(|usual| usual == method));
+    let good =
+        parsed.filter(|method| usual.is_none_or(|usual| usual == method) && method.as_str() != "*");
     if good.is_none() {
         let help = match usual {
             Some(usual) => format!("methods are case-sensitive: \"{usual}\""),
@@ -232,6 +233,8 @@ fn body_limit(mut table: Reader<'_>, common: Option<u64>) -> Option<u64> {
 }
 
 /// Exactly one of `upstream`, `redirect` and `respond`; else the service's upstream.
+///
+/// All of them are read, whichever is there, so that each mistake is noted.
 fn action<'t>(
     table: &mut Reader<'t>,
     service: &Inherited<'t>,
@@ -239,42 +242,51 @@ fn action<'t>(
     paths: &[Path],
     cors: bool,
 ) -> Option<Action> {
-    let mut named = ["upstream", "redirect", "respond"].to_vec();
-    named.retain(|key| table.has(key));
-    let rewrite = table.table("rewrite").map(|table| rewrite(table, paths));
-    if named.len() > 1 {
-        let message = format!("{} has {}: a route does one thing", table.name, listed(&named));
-        table.notes.add(Diagnostic::error("E204", message).at(table.place));
-    }
-    let upstream = table.value("upstream").and_then(|value| upstreams.find(value));
-    let redirect = table.table("redirect").map(redirect);
-    let respond = table.table("respond").map(|table| respond(table, cors));
-    if rewrite.is_some() && !named.is_empty() && !named.contains(&"upstream") {
-        let message = format!("{} has a rewrite, but goes to no upstream", table.name);
-        table.notes.add(Diagnostic::error("E204", message).at(table.place));
-    }
-    if named.is_empty() && !service.has_upstream {
-        let message = format!("{} does nothing", table.name);
-        let help = "give it, or its service, an `upstream`; or a `redirect` or `respond`";
-        table.notes.add(Diagnostic::error("E204", message).at(table.place).help(help.to_owned()));
-    }
-    match *named.as_slice() {
-        [] => Some(Action::Forward {
-            upstream: service.upstream?,
-            rewrite: rewrite.unwrap_or_default(),
-        }),
-        ["upstream"] => {
-            Some(Action::Forward { upstream: upstream?, rewrite: rewrite.unwrap_or_default() })
-        }
-        ["redirect"] => redirect?,
-        ["respond"] => respond?,
-        _ => None,
+    let named = one_action(table, service);
+    let upstream = match table.value("upstream") {
+        Some(value) => upstreams.find(value),
+        None => service.upstream,
+    };
+    let rewrite = table.table("rewrite").map(|table| rewrite(table, paths)).unwrap_or_default();
+    let redirect = table.table("redirect").and_then(redirect);
+    let respond = table.table("respond").and_then(|table| respond(table, cors));
+    match named? {
+        "redirect" => redirect,
+        "respond" => respond,
+        _ => Some(Action::Forward { upstream: upstream?, rewrite }),
     }
 }
 
-fn listed(keys: &[&str]) -> String {
-    let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-    keys.join(" and ")
+/// The key that says what the route does; noted if there is none, or more than one.
+fn one_action(table: &mut Reader<'_>, service: &Inherited<'_>) -> Option<&'static str> {
+    let keys = ["upstream", "redirect", "respond"];
+    let named = keys.map(|key| table.value(key).map(|value| (key, value.key_place)));
+    let mut named = named.into_iter().flatten();
+    let found = match (named.next(), named.next()) {
+        (None, _) if service.has_upstream => return Some("upstream"),
+        (None, _) => {
+            let help = "give it, or its service, an `upstream`; or a `redirect` or `respond`";
+            Diagnostic::error("E204", format!("{} does nothing", table.name))
+                .at(table.place)
+                .help(help.to_owned())
+        }
+        (Some((first, place)), Some((second, other))) => {
+            let message = format!("{} does two things: `{first}` and `{second}`", table.name);
+            Diagnostic::error("E204", message)
+                .at(place)
+                .related(other, "")
+                .help("keep one".to_owned())
+        }
+        (Some((key, place)), None) => match table.value("rewrite") {
+            Some(rewrite) if key != "upstream" => {
+                let message = format!("{} has a `rewrite`, but goes to no upstream", table.name);
+                Diagnostic::error("E204", message).at(rewrite.key_place).related(place, "")
+            }
+            _ => return Some(key),
+        },
+    };
+    table.notes.add(found);
+    None
 }
 
 fn rewrite(mut table: Reader<'_>, paths: &[Path]) -> Rewrite {
