@@ -90,6 +90,8 @@ pub(super) fn read<'t>(
     upstreams: &mut Upstreams<'t>,
     shared: &mut Shared<'t>,
 ) -> Option<Route> {
+    let notes = table.notes;
+    let errors = notes.errors();
     let paths = paths(&mut table, service.prefix);
     let predicates = predicates(&mut table);
     let priority =
@@ -106,6 +108,9 @@ pub(super) fn read<'t>(
     };
     let (name, place) = (format!("{}/{}", service.name, table.key), table.place);
     table.finish();
+    // A route with an error may match more than it would without: it is read to
+    // note its mistakes, and then left out.
+    (notes.errors() == errors).then_some(())?;
     Some(Route {
         service: service.service,
         name: name.into(),
@@ -124,7 +129,7 @@ struct Path {
     text: String,
 }
 
-fn paths(table: &mut Reader<'_>, prefix: &str) -> Vec<Path> {
+fn paths(table: &mut Reader<'_>, prefix: Option<&str>) -> Vec<Path> {
     let notes = table.notes;
     table.require("paths", "for all paths, write paths = \"/*\"");
     let texts = table.texts("paths");
@@ -139,13 +144,18 @@ fn paths(table: &mut Reader<'_>, prefix: &str) -> Vec<Path> {
         .collect()
 }
 
-fn path_below(notes: &Notes<'_>, prefix: &str, path: Placed<&str>) -> Option<Path> {
+fn path_below(notes: &Notes<'_>, prefix: Option<&str>, path: Placed<&str>) -> Option<Path> {
     // On its own first, so that a mistake is shown as it was written.
-    let text = format!("{prefix}{}", path.value);
-    let pattern = PathPattern::parse(path.value)
-        .and_then(|alone| if prefix.is_empty() { Ok(alone) } else { PathPattern::parse(&text) });
+    let pattern = PathPattern::parse(path.value).and_then(|alone| match prefix {
+        Some("") => Ok(Some((alone, path.value.to_owned()))),
+        Some(prefix) => {
+            let text = format!("{prefix}{}", path.value);
+            PathPattern::parse(&text).map(|whole| Some((whole, text)))
+        }
+        None => Ok(None),
+    });
     match pattern {
-        Ok(pattern) => Some(Path { pattern, text }),
+        Ok(below) => below.map(|(pattern, text)| Path { pattern, text }),
         Err(error) => {
             pattern_error(notes, "E206", path, error);
             None
@@ -387,46 +397,5 @@ fn respond(mut table: Reader<'_>, cors: bool) -> Option<Action> {
         status: code,
         headers: headers.unwrap_or_default(),
         body: body.map_or("", |body| body.value).into(),
-    })
-}
-
-/// Two routes that tie and can match one request (E210).
-///
-/// `host`, `path` and `method` are of a request that both match.
-#[must_use]
-pub fn ambiguous(
-    one: &Route,
-    other: &Route,
-    host: &str,
-    path: &str,
-    method: &Method,
-) -> Diagnostic {
-    Diagnostic::error("E210", "two routes match the same requests")
-        .at(one.place)
-        .label(one.key())
-        .related(other.place, other.key())
-        .note(format!("both: host {host}, path {path}, method {method}"))
-        .help("give one of them another path or method, or set `priority` on one".to_owned())
-}
-
-/// A route that can never match, since others take all its requests (W212).
-#[must_use]
-pub fn unreachable(route: &Route, takers: &[&Route]) -> Diagnostic {
-    let found = Diagnostic::warning("W212", format!("{} can never match", route.key()));
-    takers.iter().fold(found.at(route.place), |found, taker| {
-        let (priority, methods) = taker.patterns.first().map_or((0, String::new()), |pattern| {
-            let methods: Vec<_> = pattern.predicates.methods.iter().map(Method::as_str).collect();
-            (pattern.priority, methods.join(", "))
-        });
-        let methods = if methods.is_empty() { "all methods".to_owned() } else { methods };
-        let takes = if takers.len() == 1 {
-            "takes every request that it could get"
-        } else {
-            "takes some of its requests"
-        };
-        found.related(
-            taker.place,
-            format!("{} (priority {priority}, {methods}) {takes}", taker.key()),
-        )
     })
 }
