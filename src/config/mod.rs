@@ -45,6 +45,7 @@ pub use self::sources::{Files, Location, Place, Source};
 use self::sources::{NoFiles, Notes};
 pub use self::test::{Expectation, Test};
 pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
+use crate::route::Table;
 
 /// The version of the schema that this corsac reads.
 pub const VERSION: i64 = 1;
@@ -60,6 +61,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The routes of all services.
     pub routes: Vec<Route>,
+    /// Which of them takes a request, as indexes into `routes`.
+    pub table: Arc<Table<usize>>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[access_log]`.
@@ -121,7 +124,7 @@ fn read(notes: Notes<'_>, main: &str) -> Result<(Config, Report), Report> {
             .collect();
         if notes.errors() == 0 {
             let tables = Tables::collect(&notes, &main, &included);
-            Some(meaning(&notes, tables))
+            meaning(&notes, tables)
         } else {
             None
         }
@@ -287,15 +290,15 @@ fn version(root: &mut Reader<'_>) {
     }
 }
 
-/// What the tables mean together.
-fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Config {
+/// What the tables mean together. `None`: they have errors, which are noted.
+fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let listeners = listeners::read(notes, &mut tables);
     let mut upstreams = upstreams::Upstreams::read(&mut tables);
     let mut shared = cors::Shared::read(&mut tables);
     let limits = tables.limits.take().map(process::limits).unwrap_or_default();
     let errors = notes.errors();
     let (services, routes) = services::read(&mut tables, &mut upstreams, &mut shared, limits.body);
-    overlaps::check(notes, &routes);
+    let table = overlaps::compile(notes, &routes);
     let known = (notes.errors() == errors).then_some(routes.as_slice());
     let tests = tables.tests.into_iter().filter_map(|table| test::read(table, known)).collect();
     let access_log = tables.access_log.map(process::access_log).unwrap_or_default();
@@ -305,15 +308,16 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Config {
         upstreams.warn_of_unused(notes);
         shared.warn_of_unused(notes);
     }
-    Config {
+    Some(Config {
         listeners,
         upstreams: upstreams.into_list(),
         services,
         routes,
+        table: Arc::new(table?),
         limits,
         access_log,
         server,
         tests,
         sources: [].into(),
-    }
+    })
 }

@@ -6,54 +6,60 @@ use http::Method;
 
 use super::report::Diagnostic;
 use super::routes::Route;
-use super::sources::Notes;
-use crate::route::{Conflict, TableBuilder};
+use super::sources::{Notes, Place};
+use crate::route::{Conflict, Shadowed, Table, TableBuilder};
 
-/// Notes the routes that tie (E210), and those that can never match (W212).
+/// Compiles the routes, as indexes into the configuration's.
 ///
-/// A route has a pattern for each host and path, so what is found between
+/// Notes the routes that tie (E210), and those that can never match (W212). A
+/// route has a pattern for each host and path, so what is found between
 /// patterns is told once for each pair of routes.
-pub(super) fn check(notes: &Notes<'_>, routes: &[Route]) {
+///
+/// `None`: two routes tie.
+pub(super) fn compile(notes: &Notes<'_>, routes: &[Route]) -> Option<Table<usize>> {
     let mut table = TableBuilder::new();
+    // Which route a pattern is of, by the pattern's place among all.
     let mut owners = Vec::new();
-    for route in routes {
+    for (index, route) in routes.iter().enumerate() {
         for pattern in &route.patterns {
-            table.insert(pattern.clone(), ());
+            table.insert(pattern.clone(), index);
             owners.push(route);
         }
     }
-    let owner = |pattern: usize| owners.get(pattern).copied();
     match table.build() {
-        Ok((_, shadowed)) => {
-            // By the start of its table: the route, how many of its patterns are
-            // shadowed, and by which routes.
-            let mut found: BTreeMap<_, (&Route, usize, BTreeMap<_, &Route>)> = BTreeMap::new();
-            for shadowed in shadowed {
-                let Some(route) = owner(shadowed.route) else { continue };
-                let (_, patterns, takers) =
-                    found.entry(route.place).or_insert((route, 0, BTreeMap::new()));
-                *patterns += 1;
-                takers.extend(
-                    shadowed.by.iter().filter_map(|by| owner(*by)).map(|by| (by.place, by)),
-                );
-            }
-            for (route, patterns, takers) in found.into_values() {
-                if patterns == route.patterns.len() {
-                    notes.add(unreachable(route, takers.into_values().collect()));
-                }
-            }
+        Ok((table, shadowed)) => {
+            warn_of_unreachable(notes, &owners, &shadowed);
+            Some(table)
         }
         Err(conflicts) => {
             let mut told = BTreeSet::new();
             for conflict in conflicts {
-                let (Some(one), Some(other)) = (owner(conflict.routes.0), owner(conflict.routes.1))
-                else {
+                let (one, other) = conflict.routes;
+                let (Some(one), Some(other)) = (owners.get(one), owners.get(other)) else {
                     continue;
                 };
                 if told.insert((one.place, other.place)) {
                     notes.add(ambiguous(one, other, &conflict));
                 }
             }
+            None
+        }
+    }
+}
+
+/// A route can never match if none of its patterns can.
+fn warn_of_unreachable(notes: &Notes<'_>, owners: &[&Route], shadowed: &[Shadowed]) {
+    // By the start of its table: how many patterns of a route are shadowed, and
+    // which routes take their requests.
+    let mut found: BTreeMap<Place, (usize, BTreeMap<Place, &Route>)> = BTreeMap::new();
+    for Shadowed { route, by } in shadowed {
+        let Some(route) = owners.get(*route) else { continue };
+        let (patterns, takers) = found.entry(route.place).or_default();
+        *patterns += 1;
+        let by = by.iter().filter_map(|taker| owners.get(*taker));
+        takers.extend(by.map(|taker| (taker.place, *taker)));
+        if *patterns == route.patterns.len() {
+            notes.add(unreachable(route, takers.values().copied()));
         }
     }
 }
@@ -74,13 +80,13 @@ fn ambiguous(one: &Route, other: &Route, conflict: &Conflict) -> Diagnostic {
         .help("give one of them another path or method, or set `priority` on one".to_owned())
 }
 
-fn unreachable(route: &Route, takers: Vec<&Route>) -> Diagnostic {
+fn unreachable<'r>(route: &Route, takers: impl ExactSizeIterator<Item = &'r Route>) -> Diagnostic {
     let takes = match takers.len() {
         1 => "takes every request that it could get",
         _ => "takes some of the requests that it could get",
     };
     let found = Diagnostic::warning("W212", format!("{} can never match", route.key()));
-    takers.into_iter().fold(found.at(route.place), |found, taker| {
+    takers.fold(found.at(route.place), |found, taker| {
         found.related(taker.place, format!("{} ({}) {takes}", taker.key(), rank(taker)))
     })
 }
