@@ -20,9 +20,9 @@ pub enum Edit {
 
 /// Changes to the headers of a message, applied in their order.
 ///
-/// Up to eight are held in place; CORS needs no more on the paths that are hot.
+/// Up to nine are held in place: the most that CORS changes in one response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct HeaderEdits(SmallVec<[Edit; 8]>);
+pub struct HeaderEdits(SmallVec<[Edit; 9]>);
 
 impl HeaderEdits {
     /// No change.
@@ -77,7 +77,7 @@ impl HeaderEdits {
 
 impl IntoIterator for HeaderEdits {
     type Item = Edit;
-    type IntoIter = smallvec::IntoIter<[Edit; 8]>;
+    type IntoIter = smallvec::IntoIter<[Edit; 9]>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()

@@ -6,7 +6,7 @@
 //! ```text
 //! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
 //! L1  config                           text -> Config, or a report of every mistake
-//! L2  snapshot  explain                Config -> Snapshot; a request against it, every step named
+//! L2  edge  load  snapshot  explain    what the edge does with a request; Config -> Snapshot
 //! L3  proxy                            Pingora's hooks, each a few lines
 //! L4  server                           the process: files, sockets, signals
 //! L5  cli                              the commands
@@ -18,3 +18,20 @@ pub mod config;
 pub mod cors;
 pub mod edits;
 pub mod route;
+pub mod upstream;
+
+pub mod config;
+
+pub mod edge;
+pub mod explain;
+pub mod load;
+pub mod snapshot;
+
+#[cfg(feature = "server")]
+pub mod proxy;
+
+#[cfg(feature = "server")]
+pub mod server;
+
+#[cfg(feature = "server")]
+pub mod cli;

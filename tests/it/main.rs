@@ -1,6 +1,29 @@
-//! The integration tests, in one binary, so that they link once.
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+//! corsac as its users meet it: the real binary, real sockets, scripted origins.
+//!
+//! Each test starts what it needs on ports of its own, so all of them run side by
+//! side. Without the feature `server` there is no binary; `tidy` and the tests of
+//! the harness itself run all the same.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic; that is how it fails"
+)]
 
 mod conf;
 mod cors_configs;
 mod golden;
+mod harness;
+mod tidy;
+
+#[cfg(feature = "server")]
+mod bad_input;
+#[cfg(feature = "server")]
+mod conformance;
+#[cfg(feature = "server")]
+mod forwarding;
+#[cfg(feature = "server")]
+mod lifecycle;
+#[cfg(feature = "server")]
+mod proxied;

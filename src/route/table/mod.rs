@@ -5,10 +5,10 @@ mod build;
 mod tests;
 mod tree;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use foldhash::HashMap;
 use http::Method;
 use smallvec::SmallVec;
 
@@ -43,6 +43,7 @@ struct Route<T> {
 /// The tree of each host pattern.
 #[derive(Debug, Default)]
 struct Hosts {
+    /// Its keys are the configuration's, so a fast hash is a safe one.
     exact: HashMap<Box<str>, Root>,
     suffixes: HashMap<Box<str>, Root>,
     /// The lengths that suffixes have, longest first, each once: a lookup tries only

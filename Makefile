@@ -1,0 +1,58 @@
+# The commands of the project. `make demo` and `make test` are the two that the
+# README names; they install what the machine lacks, saying so first.
+
+CARGO ?= cargo
+# One target folder for every command.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+.PHONY: help demo test lint core unit it docs bench fuzz deny release deps
+
+help:
+	@echo "make demo     start corsac on an example, send requests through it, show the answers"
+	@echo "make test     everything that must hold: format, clippy, docs, all tests"
+	@echo "make core     the pure core alone, without Pingora: seconds"
+	@echo "make bench    the benches of the core"
+	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
+	@echo "make deny     licences, bans and sources of the dependencies"
+	@echo "make release  target/release/corsac, optimised"
+
+demo: deps
+	$(CARGO) run --quiet -- demo --tour
+
+test: deps lint docs unit
+
+lint: deps
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+
+unit: deps
+	$(CARGO) test --quiet
+
+core:
+	$(CARGO) test --quiet --no-default-features --lib
+
+docs: deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet --document-private-items
+
+bench: deps
+	$(CARGO) bench --no-default-features
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = origin acrh path route_table configuration
+fuzz:
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --target-dir $(CARGO_TARGET_DIR)/fuzz $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check bans licenses sources
+
+release: deps
+	$(CARGO) build --release
+
+deps:
+	@scripts/install-deps

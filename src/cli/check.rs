@@ -1,0 +1,49 @@
+//! `corsac check` and `corsac test`.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use super::{Format, NO, Outcome, print_report};
+use crate::{config::Report, load::load, server::Disk};
+
+/// Says everything that is wrong with the configuration at `path`.
+pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Outcome {
+    let (report, loaded) = match load(path, &Disk) {
+        Ok((_, report)) => (report, true),
+        Err(report) => (report, false),
+    };
+    let ok = loaded && !(deny_warnings && !report.is_empty());
+    print(&report, format)?;
+    if ok && format == Format::Text {
+        writeln!(anstream::stdout(), "{}: the configuration is fine", path.display())?;
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { NO })
+}
+
+/// Runs the tests of the configuration at `path`.
+pub(super) fn test(path: &Path, format: Format) -> Outcome {
+    match load(path, &Disk) {
+        Ok((config, report)) => {
+            if format == Format::Json {
+                print(&report, format)?;
+            } else {
+                let mut out = anstream::stdout();
+                for test in &config.tests {
+                    writeln!(out, "ok   {}", test.name)?;
+                }
+                writeln!(out, "{} passed", config.tests.len())?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(report) => {
+            print(&report, format)?;
+            Ok(NO)
+        }
+    }
+}
+
+fn print(report: &Report, format: Format) -> std::io::Result<()> {
+    match format {
+        Format::Text => print_report(report),
+        Format::Json => writeln!(std::io::stdout(), "{}", report.to_json()),
+    }
+}

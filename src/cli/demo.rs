@@ -1,0 +1,145 @@
+//! `corsac demo`: an example to try requests on.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{NO, Outcome, print_report, run};
+use crate::{
+    load::load,
+    server::{self, Memory},
+};
+
+const CONFIGURATION: &str = include_str!("demo.toml");
+const NAME: &str = "demo.toml";
+
+const HEADING: Style = AnsiColor::Cyan.on_default().bold();
+const QUIET: Style = Style::new().dimmed();
+
+/// One request of the tour.
+struct Stop {
+    says: &'static str,
+    method: &'static str,
+    path: &'static str,
+    headers: &'static [&'static str],
+}
+
+const TOUR: &[Stop] = &[
+    Stop {
+        says: "The shop's page wants to PUT: a browser asks first, and corsac answers at the edge",
+        method: "OPTIONS",
+        path: "/orders/7",
+        headers: &[
+            "Origin: https://shop.example.com",
+            "Access-Control-Request-Method: PUT",
+            "Access-Control-Request-Headers: content-type",
+        ],
+    },
+    Stop {
+        says: "Then the request itself: it reaches the origin, and its answer can be read",
+        method: "GET",
+        path: "/orders/7",
+        headers: &["Origin: https://shop.example.com"],
+    },
+    Stop {
+        says: "A look-alike asks: refused, and nothing of the policy is told",
+        method: "OPTIONS",
+        path: "/orders/7",
+        headers: &[
+            "Origin: https://shop.example.com.evil.test",
+            "Access-Control-Request-Method: PUT",
+        ],
+    },
+    Stop {
+        says: "Anyone may read the catalogue: the route's policy replaces the service's",
+        method: "GET",
+        path: "/catalog/7",
+        headers: &["Origin: https://anyone.example"],
+    },
+    Stop {
+        says: "No route has this method: 405 names those that it has",
+        method: "DELETE",
+        path: "/orders/7",
+        headers: &[],
+    },
+];
+
+/// Serves the example at `listen`. With `tour` it sends the requests itself, on a
+/// free port, and ends.
+pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
+    let origin = server::start_echo()?;
+    let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
+    let text = CONFIGURATION
+        .replace("{listen}", &listen.to_string())
+        .replace("{origin}", &origin.to_string());
+    let files = Memory::new(NAME, &text);
+    let config = match load(Path::new(NAME), &files) {
+        Ok((config, _)) => config,
+        Err(report) => {
+            print_report(&report)?;
+            return Ok(NO);
+        }
+    };
+    if tour {
+        let server = server::start(config).map_err(io::Error::other)?;
+        let ended = server.addresses().first().map_or(Ok(()), |&address| take_tour(address));
+        server.stop();
+        return ended.map(|()| ExitCode::SUCCESS);
+    }
+    print_invitation(listen)?;
+    Ok(run::serve(config))
+}
+
+fn print_invitation(listen: SocketAddr) -> io::Result<()> {
+    let mut out = anstream::stdout();
+    writeln!(out, "corsac serves its demo at http://{listen}; Ctrl-C ends it. Try:\n")?;
+    for stop in TOUR {
+        writeln!(out, "{QUIET}# {}{QUIET:#}", stop.says)?;
+        writeln!(out, "{}\n", curl(stop, listen))?;
+    }
+    Ok(())
+}
+
+fn curl(stop: &Stop, address: SocketAddr) -> String {
+    let mut line = "curl -i".to_owned();
+    if stop.method != "GET" {
+        line.push_str(" -X ");
+        line.push_str(stop.method);
+    }
+    for header in stop.headers {
+        line.push_str(" -H '");
+        line.push_str(header);
+        line.push('\'');
+    }
+    format!("{line} http://{address}{}", stop.path)
+}
+
+fn take_tour(address: SocketAddr) -> io::Result<()> {
+    let mut out = anstream::stdout();
+    for stop in TOUR {
+        writeln!(out, "\n{HEADING}# {}{HEADING:#}", stop.says)?;
+        writeln!(out, "$ {}", curl(stop, address))?;
+        for line in send(stop, address)? {
+            writeln!(out, "{QUIET}{line}{QUIET:#}")?;
+        }
+    }
+    writeln!(out, "\nThe same, to try by hand: corsac demo")
+}
+
+/// Sends one request over a socket of its own. Returns the lines of the answer.
+fn send(stop: &Stop, address: SocketAddr) -> io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n", stop.method, stop.path)?;
+    for header in stop.headers {
+        write!(stream, "{header}\r\n")?;
+    }
+    stream.write_all(b"\r\n")?;
+    BufReader::new(stream.take(64 * 1024)).lines().collect()
+}

@@ -1,0 +1,197 @@
+//! The commands. One definition makes the parser, the help, the man page and the
+//! completions.
+
+mod check;
+mod demo;
+mod explain;
+
+mod routes;
+mod run;
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::{config::Report, cors, explain::Asked};
+
+/// Where the configuration is looked for, in this order.
+const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"];
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "corsac",
+    version = long_version(),
+    about = "An edge proxy that gets CORS right, and says why",
+    after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, in the foreground
+    Run {
+        #[command(flatten)]
+        config: ConfigOption,
+    },
+    /// Say everything that is wrong with a configuration
+    Check {
+        /// The configuration [default: /etc/corsac/corsac.toml, else conf/corsac.toml]
+        path: Option<PathBuf>,
+        /// Warnings count as errors
+        #[arg(long)]
+        deny_warnings: bool,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Say what becomes of a request, step by step, and what a browser makes of it
+    Explain {
+        /// The method that the page uses
+        method: http::Method,
+        /// The URL that the page asks for
+        url: http::Uri,
+        /// A header of the request, as "name: value"; may be repeated
+        #[arg(short = 'H', long = "header", value_parser = explain::header)]
+        headers: Vec<(http::HeaderName, http::HeaderValue)>,
+        /// The page sends cookies: `credentials: "include"`
+        #[arg(long)]
+        credentials: bool,
+        #[command(flatten)]
+        config: ConfigOption,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Show the routes in the order in which they are tried
+    Routes {
+        #[command(flatten)]
+        config: ConfigOption,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Run the [[tests]] of a configuration
+    Test {
+        #[command(flatten)]
+        config: ConfigOption,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Serve an example with an origin of its own, and print requests to try
+    Demo {
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        /// Send the requests, show the answers, and end
+        #[arg(long)]
+        tour: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigOption {
+    /// The configuration [default: /etc/corsac/corsac.toml, else conf/corsac.toml]
+    #[arg(short, long = "config", value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct FormatOption {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How a command ended, if not with an error of its own making.
+type Outcome = io::Result<ExitCode>;
+
+const NO: ExitCode = ExitCode::FAILURE;
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        // The reader of a pipe has enough, as in `corsac routes | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            NO
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Run { config } => run::run(&path(config.path)),
+        Command::Check { path: given, deny_warnings, format } => {
+            check::check(&path(given), deny_warnings, format.format)
+        }
+        Command::Explain { method, url, headers, credentials, config, format } => {
+            let asked = Asked { method, url, headers, credentials };
+            explain::explain(&path(config.path), &asked, format.format)
+        }
+        Command::Routes { config, format } => routes::routes(&path(config.path), format.format),
+        Command::Test { config, format } => check::test(&path(config.path), format.format),
+        Command::Demo { listen, tour } => demo::demo(listen, tour),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "corsac", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn path(given: Option<PathBuf>) -> PathBuf {
+    let exists = |path: &&&str| Path::new(path).exists();
+    let default = || DEFAULT_PATHS.iter().find(exists).unwrap_or(&DEFAULT_PATHS[0]);
+    given.unwrap_or_else(|| PathBuf::from(default()))
+}
+
+fn long_version() -> String {
+    format!(
+        "{}\npublic-suffix list of {}",
+        env!("CARGO_PKG_VERSION"),
+        cors::PUBLIC_SUFFIX_LIST_DATE
+    )
+}
+
+/// Prints a report to stderr, in colour on a terminal.
+fn print_report(report: &Report) -> io::Result<()> {
+    // anstream takes the colours out again where stderr is no terminal.
+    write!(anstream::stderr(), "{}", report.to_text(true))
+}
+
+/// Prints one line about what went wrong.
+fn complain(message: &str) {
+    // Nobody reads stderr if this fails.
+    let _ = writeln!(anstream::stderr(), "corsac: {message}");
+}
+
+fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)
+}

@@ -1,0 +1,392 @@
+//! Why a request gets what it gets, every step named, and what a browser makes
+//! of the answer.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
+use serde::Serialize;
+
+use crate::{
+    config::{Action, Config, Cors, Place, Route},
+    cors::{
+        self, Kind, Reason,
+        browser::{Page, Preflight},
+    },
+    edge::{Request, Step},
+    load::{Answer, answer},
+    route::{self, canonical_host, canonical_path},
+};
+
+/// What is to be explained.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The request's method; of a script's request, as the script writes it.
+    pub method: Method,
+    /// An absolute URL.
+    pub url: Uri,
+    /// The request's headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the page sends cookies: `credentials: "include"`.
+    pub credentials: bool,
+}
+
+/// Why a request gets what it gets.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The requests that a browser sends for it: a preflight, if need be, and
+    /// the request itself.
+    pub exchanges: Vec<Exchange>,
+    /// What a browser makes of the answers.
+    pub verdict: Verdict,
+}
+
+/// One request, what was decided, and the answer.
+#[derive(Debug, Serialize)]
+pub struct Exchange {
+    /// Its method and URL.
+    pub request: String,
+    /// The headers that matter, as they are sent.
+    pub headers: Vec<(String, String)>,
+    /// What was decided, in order.
+    pub steps: Vec<Explained>,
+    /// The status; of a request that goes upstream, that of an upstream that answers 200.
+    pub status: u16,
+    /// The headers that corsac sets, on an upstream's answer that has none of them.
+    pub answer: Vec<(String, String)>,
+    /// Whether corsac answers, and not the upstream.
+    pub at_the_edge: bool,
+}
+
+/// One step of a decision.
+#[derive(Debug, Eq, PartialEq, Serialize)]
+pub struct Explained {
+    /// What is decided: one word.
+    pub step: &'static str,
+    /// How, and why.
+    pub says: String,
+    /// File and line of what decides it.
+    pub place: Option<String>,
+}
+
+/// What a browser makes of the answers.
+#[derive(Debug, Eq, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Whether the page may read the answer. `None`: CORS has no say.
+    pub allowed: Option<bool>,
+    /// As a developer would see it in the console.
+    pub says: String,
+}
+
+/// Explains a request.
+#[must_use]
+pub fn explain(config: &Config, asked: &Asked) -> Explanation {
+    let headers: HeaderMap = asked.headers.iter().cloned().collect();
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let Some(origin) = origin else {
+        let (exchange, _) = exchange(config, &asked.method, &asked.url, &headers);
+        let says = "no Origin header, so CORS has no say: this is how a page reads its own \
+                    origin, and how curl reads anything"
+            .to_owned();
+        let verdict = Verdict { allowed: None, says };
+        return Explanation { exchanges: vec![exchange], verdict };
+    };
+    if is_preflight(&asked.method, &headers) {
+        return explain_preflight(config, asked, &origin, &headers);
+    }
+    explain_script(config, asked, &origin, &headers)
+}
+
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The request is a preflight, written out.
+fn explain_preflight(
+    config: &Config,
+    asked: &Asked,
+    origin: &str,
+    headers: &HeaderMap,
+) -> Explanation {
+    let (exchange, answer) = exchange(config, &asked.method, &asked.url, headers);
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let method = text(ACCESS_CONTROL_REQUEST_METHOD).unwrap_or_default();
+    // A value that is not safelisted, so that each announced name needs leave.
+    let announced: Vec<(&str, &str)> = text(ACCESS_CONTROL_REQUEST_HEADERS)
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| (name.trim(), "{"))
+        .filter(|(name, _)| !name.is_empty())
+        .collect();
+    let page = Page { origin, method, headers: &announced, credentials: asked.credentials };
+    let checked = page.check_preflight(answer.status, &answer.headers);
+    let verdict = match checked {
+        Ok(()) => Verdict {
+            allowed: Some(true),
+            says: format!("the browser goes on, and sends the {method} request"),
+        },
+        Err(blocked) => denied(&asked.url, origin, &blocked),
+    };
+    Explanation { exchanges: vec![exchange], verdict }
+}
+
+/// The request is what a script asks for: the browser may ask leave first.
+fn explain_script(
+    config: &Config,
+    asked: &Asked,
+    origin: &str,
+    headers: &HeaderMap,
+) -> Explanation {
+    if is_same_origin(&asked.url, origin) {
+        let (exchange, _) = exchange(config, &asked.method, &asked.url, headers);
+        let says = format!("{origin} is the origin of the URL itself, so CORS has no say");
+        let verdict = Verdict { allowed: None, says };
+        return Explanation { exchanges: vec![exchange], verdict };
+    }
+    let own: Vec<(&str, &str)> = asked
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != ORIGIN)
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect();
+    let page = Page {
+        origin,
+        method: asked.method.as_str(),
+        headers: &own,
+        credentials: asked.credentials,
+    };
+    let mut exchanges = Vec::new();
+    if let Some(preflight) = page.preflight() {
+        let headers = preflight_headers(origin, &preflight);
+        let (exchange, answer) = exchange(config, &Method::OPTIONS, &asked.url, &headers);
+        exchanges.push(exchange);
+        if let Err(blocked) = page.check_preflight(answer.status, &answer.headers) {
+            return Explanation { exchanges, verdict: denied(&asked.url, origin, &blocked) };
+        }
+    }
+    let (exchange, answer) = exchange(config, &asked.method, &asked.url, headers);
+    exchanges.push(exchange);
+    let verdict = match page.check_response(&answer.headers) {
+        Ok(()) => Verdict {
+            allowed: Some(true),
+            says: format!("the page at {origin} may read the answer"),
+        },
+        Err(blocked) => denied(&asked.url, origin, &blocked),
+    };
+    Explanation { exchanges, verdict }
+}
+
+fn denied(url: &Uri, origin: &str, why: &cors::browser::Blocked) -> Verdict {
+    let says = format!("Access to fetch at '{url}' from origin '{origin}' has been {why}");
+    Verdict { allowed: Some(false), says }
+}
+
+fn is_same_origin(url: &Uri, origin: &str) -> bool {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+    origin.eq_ignore_ascii_case(&format!("{scheme}://{authority}"))
+}
+
+fn preflight_headers(origin: &str, preflight: &Preflight) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut set = |name, value: &str| {
+        // They come from header values, or are names and methods: they are valid.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(ORIGIN, origin);
+    set(ACCESS_CONTROL_REQUEST_METHOD, &preflight.method);
+    if !preflight.headers.is_empty() {
+        set(ACCESS_CONTROL_REQUEST_HEADERS, &preflight.headers.join(","));
+    }
+    headers
+}
+
+fn exchange<'c>(
+    config: &'c Config,
+    method: &Method,
+    url: &Uri,
+    headers: &HeaderMap,
+) -> (Exchange, Answer<'c>) {
+    let request = Request::new(method, url, headers);
+    let answer = answer(config, &request);
+    let at_the_edge = matches!(answer.decision.step, Step::Reply(_));
+    let exchange = Exchange {
+        request: format!("{method} {url}"),
+        headers: lines(headers),
+        steps: Steps { config, steps: Vec::new() }.of(&request, &answer),
+        status: answer.status.as_u16(),
+        answer: lines(&answer.headers),
+        at_the_edge,
+    };
+    (exchange, answer)
+}
+
+fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect()
+}
+
+/// The steps of one decision, as they are told.
+struct Steps<'c> {
+    config: &'c Config,
+    steps: Vec<Explained>,
+}
+
+impl<'c> Steps<'c> {
+    fn of(mut self, request: &Request<'_>, answer: &Answer<'c>) -> Vec<Explained> {
+        let host = canonical_host(request.host);
+        let Ok(path) = canonical_path(request.path) else {
+            self.tell("path", format!("{} is malformed: 400", request.path), None);
+            return self.steps;
+        };
+        let sent = if path == request.path { "" } else { ", the canonical form of what was sent" };
+        self.tell("target", format!("host {host}, path {path}{sent}"), None);
+        self.routing(request, &host, &path, answer.decision.route);
+        let route = answer.decision.route.and_then(|index| self.config.routes.get(index));
+        match route {
+            None => self.no_route(answer.status),
+            Some(route) => {
+                self.tell("route", route.name.to_string(), Some(route.place));
+                self.policy(route, request.headers, answer.decision.cors);
+                self.action(route, &answer.decision.step);
+            }
+        }
+        self.steps
+    }
+
+    fn routing(&mut self, request: &Request<'_>, host: &str, path: &str, taken: Option<usize>) {
+        let head = route::Head {
+            host,
+            path,
+            query: request.query,
+            method: request.method,
+            headers: request.headers,
+            announced: false,
+        };
+        if let Some(method) = cors::announced(request.method, request.headers) {
+            self.tell("routing", format!("a preflight: routed as the {method} to come"), None);
+            let last = self.candidates(&route::Head { method: &method, announced: true, ..head });
+            let serves = last == taken
+                && last
+                    .and_then(|index| self.config.routes.get(index))
+                    .is_some_and(|route| route.cors.is_some());
+            if serves {
+                return;
+            }
+            let says = format!("no route with a policy takes the {method}: routed as OPTIONS");
+            self.tell("routing", says, None);
+        }
+        self.candidates(&head);
+    }
+
+    /// Tells each route of the host and path, and why it refused. Returns the one
+    /// that takes the request.
+    fn candidates(&mut self, head: &route::Head<'_>) -> Option<usize> {
+        let mut candidates = Vec::new();
+        self.config.table.trace(head, |index, step| candidates.push((*index, step)));
+        let mut taken = None;
+        for (index, step) in candidates {
+            let Some(route) = self.config.routes.get(index) else { continue };
+            let says = match step {
+                route::Step::Taken => {
+                    taken = Some(index);
+                    format!("{} takes it", route.name)
+                }
+                route::Step::Method => {
+                    format!("{} does not take {}", route.name, head.method)
+                }
+                route::Step::Header(name) if head.announced => {
+                    format!("{} wants the header {name}, which is not announced", route.name)
+                }
+                route::Step::Header(name) => {
+                    format!("{} wants another value of the header {name}", route.name)
+                }
+                route::Step::Query(name) => {
+                    format!("{} wants another value of the query's {name}", route.name)
+                }
+            };
+            self.tell("candidate", says, Some(route.place));
+        }
+        taken
+    }
+
+    fn no_route(&mut self, status: StatusCode) {
+        let says = if status == StatusCode::METHOD_NOT_ALLOWED {
+            "none: the host and path have routes, but not for this method"
+        } else {
+            "none for this host and path"
+        };
+        self.tell("route", says.to_owned(), None);
+    }
+
+    fn policy(&mut self, route: &'c Route, headers: &HeaderMap, decided: Option<(Kind, Reason)>) {
+        let Some(cors) = &route.cors else {
+            self.tell("policy", "none: CORS headers are the upstream's alone".to_owned(), None);
+            return;
+        };
+        self.tell("policy", cors.name.clone(), Some(cors.place));
+        if cors.policy.mode() == cors::Mode::Report {
+            self.tell("policy", "mode is report: nothing is touched".to_owned(), None);
+        }
+        match decided {
+            None => self.tell("cors", "no Origin header: not a CORS request".to_owned(), None),
+            Some((kind, reason)) => {
+                let says = cors.policy.explain(reason, headers);
+                let says = format!("{} {reason}: {says}", kind.as_str());
+                self.tell("cors", says, Some(deciding_place(cors, reason, headers)));
+            }
+        }
+    }
+
+    fn action(&mut self, route: &Route, step: &Step<'_>) {
+        let says = match (step, &route.action) {
+            (Step::Reply(reply), _) => {
+                format!("corsac answers: {} ({})", reply.status.as_u16(), reply.cause.as_str())
+            }
+            (Step::Forward { upstream, path }, _) => {
+                let upstream = self.config.upstreams.get(*upstream);
+                let name = upstream.map_or("", |upstream| &upstream.name);
+                match path {
+                    Some(path) => format!("to the upstream {name}, as {path}"),
+                    None => format!("to the upstream {name}"),
+                }
+            }
+        };
+        let place = match &route.action {
+            Action::Forward { upstream, .. } => {
+                self.config.upstreams.get(*upstream).map(|upstream| upstream.place)
+            }
+            Action::Redirect { .. } | Action::Respond { .. } => Some(route.place),
+        };
+        self.tell("action", says, place.filter(|_| matches!(step, Step::Forward { .. })));
+    }
+
+    fn tell(&mut self, step: &'static str, says: String, place: Option<Place>) {
+        let place =
+            place.and_then(|place| self.config.locate(place)).map(|place| place.to_string());
+        self.steps.push(Explained { step, says, place });
+    }
+}
+
+/// Where the configuration says what decided.
+fn deciding_place(cors: &Cors, reason: Reason, headers: &HeaderMap) -> Place {
+    let key = match reason {
+        Reason::Ok => {
+            let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+            let entry = origin.and_then(|origin| cors.policy.find_origin(origin));
+            return entry.map_or(cors.place, |entry| cors.place_of(entry.place));
+        }
+        Reason::MethodNotAllowed => "allow_methods",
+        Reason::HeaderNotAllowed => "allow_headers",
+        _ => "allow_origins",
+    };
+    cors.key(key).unwrap_or(cors.place)
+}

@@ -1,0 +1,107 @@
+//! The one way from files to a configuration that may serve: start, reload and
+//! `corsac check` all come through here.
+
+use std::path::Path;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    config::{self, Config, Diagnostic, Files, Report, Test},
+    edge::{self, Request},
+};
+
+/// Reads the configuration at `path`, and runs its tests. With it comes a report
+/// of warnings.
+///
+/// # Errors
+/// A report of every mistake, and of every test that fails.
+pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> {
+    let (config, warnings) = config::load(path, files)?;
+    let failed: Vec<Diagnostic> =
+        config.tests.iter().filter_map(|test| run_test(&config, test).err()).collect();
+    if failed.is_empty() { Ok((config, warnings)) } else { Err(warnings.with(failed)) }
+}
+
+/// What a request gets, with an upstream that answers 200 and no header.
+#[derive(Debug)]
+pub struct Answer<'c> {
+    /// What was decided.
+    pub decision: edge::Decision<'c>,
+    /// The status that the client sees.
+    pub status: StatusCode,
+    /// The headers that the client sees, as far as corsac makes them.
+    pub headers: HeaderMap,
+}
+
+/// Answers a request as the proxy would, without sending it anywhere.
+#[must_use]
+pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Answer<'c> {
+    let decision = edge::decide(config, request);
+    let mut headers = HeaderMap::new();
+    let (status, own) = match &decision.step {
+        edge::Step::Forward { .. } => (StatusCode::OK, true),
+        edge::Step::Reply(reply) => {
+            if let Some(prebuilt) = reply.prebuilt {
+                headers.clone_from(prebuilt);
+            }
+            reply.edits.apply(&mut headers);
+            (reply.status, reply.cause != edge::Cause::Cors)
+        }
+    };
+    if own && let Some(route) = decision.route.and_then(|index| config.routes.get(index)) {
+        edge::finish(route, &decision.judgement, &mut headers);
+    }
+    Answer { decision, status, headers }
+}
+
+fn run_test(config: &Config, test: &Test) -> Result<(), Diagnostic> {
+    let headers: HeaderMap = test.with.iter().cloned().collect();
+    let request = Request::new(&test.method, &test.url, &headers);
+    let answer = answer(config, &request);
+    let route = answer.decision.route.and_then(|index| config.routes.get(index));
+    let fail = |expected: String, got: String| {
+        Err(Diagnostic::failed_test(&test.name, test.place, &expected, &got))
+    };
+    if let Some(expected) = &test.expect.route {
+        let got = route.map_or("none", |route| &route.name);
+        if **expected != *got {
+            return fail(format!("route: {expected}"), got.to_owned());
+        }
+    }
+    if let Some(expected) = test.expect.status
+        && expected != answer.status
+    {
+        return fail(format!("status: {expected}"), answer.status.as_u16().to_string());
+    }
+    for (name, expected) in &test.expect.headers {
+        let got = value(&answer.headers, name);
+        let expected = String::from_utf8_lossy(expected.as_bytes());
+        if got.as_deref() != Some(&*expected) {
+            let got = got.unwrap_or_else(|| format!("none{}", why(&answer)));
+            return fail(format!("{name}: {expected}"), got);
+        }
+    }
+    for name in &test.expect.no_headers {
+        if let Some(got) = value(&answer.headers, name) {
+            return fail(format!("no {name}"), format!("{name}: {got}"));
+        }
+    }
+    Ok(())
+}
+
+/// All lines of a header, as one value.
+fn value(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+        .collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+fn why(answer: &Answer<'_>) -> String {
+    match answer.decision.cors {
+        Some((kind, reason)) => format!(" ({}: {})", kind.as_str(), reason.as_str()),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,44 @@
+//! What an error of Pingora's means to the client.
+
+use http::StatusCode;
+use pingora_core::{Error, ErrorSource, ErrorType};
+
+use crate::edge::Cause;
+
+/// Error type: no node of the upstream has an address.
+pub(super) const UNRESOLVED: &str = "UpstreamUnresolved";
+
+/// The answer to a request that failed so, and why it failed.
+///
+/// An upstream that is too slow is 504, where Pingora's default says 502 for
+/// whatever the upstream did.
+pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(413), _) => (StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge),
+        (ErrorType::HTTPStatus(code), _) => (
+            StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            if *code < 500 { Cause::ClientFailed } else { Cause::Internal },
+        ),
+        (ErrorType::Custom(UNRESOLVED), _) => (StatusCode::BAD_GATEWAY, Cause::UpstreamUnresolved),
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
+            (StatusCode::REQUEST_TIMEOUT, Cause::ClientFailed)
+        }
+        (_, ErrorSource::Downstream) => (StatusCode::BAD_REQUEST, Cause::ClientFailed),
+        (
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
+            ErrorSource::Upstream,
+        ) => (StatusCode::GATEWAY_TIMEOUT, Cause::UpstreamTimeout),
+        (
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::BindError,
+            ErrorSource::Upstream,
+        ) => (StatusCode::BAD_GATEWAY, Cause::UpstreamConnect),
+        (_, ErrorSource::Upstream) => (StatusCode::BAD_GATEWAY, Cause::UpstreamFailed),
+        (_, ErrorSource::Internal | ErrorSource::Unset) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Cause::Internal)
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Pingora's hooks, in the order in which they run, each a few lines.
+//!
+//! What to do is decided in [`crate::edge`]; here it is done.
+
+mod body;
+mod error;
+mod forward;
+mod log;
+mod reply;
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use pingora_core::{
+    Error, ErrorType, Result,
+    modules::http::HttpModules,
+    upstreams::peer::HttpPeer,
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+pub use log::AccessLog;
+
+use crate::{
+    cors::{Judgement, Kind, Reason},
+    edge::{self, Cause, Step},
+    snapshot::{Snapshot, SnapshotCell},
+    upstream::{Endpoint, Tried},
+};
+
+/// How long a connection may be idle between two requests. Pingora would wait for ever.
+const IDLE_SECONDS: u64 = 75;
+
+/// Endpoints that a request is tried on, while none accepts a connection.
+pub const CONNECT_ATTEMPTS_MAX: usize = 3;
+
+/// The proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    snapshots: Arc<SnapshotCell>,
+    access_log: Option<AccessLog>,
+}
+
+impl Proxy {
+    /// A proxy that serves by what `snapshots` holds. Without an access log, none is written.
+    #[must_use]
+    pub fn new(snapshots: Arc<SnapshotCell>, access_log: Option<AccessLog>) -> Self {
+        Self { snapshots, access_log }
+    }
+}
+
+/// What is kept of one request between two hooks.
+#[derive(Debug)]
+pub struct Context {
+    started: Instant,
+    /// What the request is served by, from its first hook to its last.
+    serving: Option<Serving>,
+    cors: Option<(Kind, Reason)>,
+    /// Why corsac answered itself, if it did.
+    cause: Option<Cause>,
+    /// Bytes of the request's body that have passed.
+    body_bytes: u64,
+    endpoint: Option<Endpoint>,
+    tried: Tried,
+    connect_attempts: usize,
+}
+
+/// What a request is served by, once it has a route.
+#[derive(Debug)]
+struct Serving {
+    snapshot: Arc<Snapshot>,
+    route: usize,
+    judgement: Judgement,
+    /// Index of the upstream, if the request goes there.
+    upstream: Option<usize>,
+    /// The path that the upstream gets, where it is not the one that came.
+    path: Option<String>,
+}
+
+impl Serving {
+    fn route(&self) -> Option<&crate::config::Route> {
+        self.snapshot.config().routes.get(self.route)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            started: Instant::now(),
+            serving: None,
+            cors: None,
+            cause: None,
+            body_bytes: 0,
+            endpoint: None,
+            tried: Tried::default(),
+            connect_attempts: 0,
+        }
+    }
+
+    /// None: Pingora's default adds compression, which costs every request an
+    /// allocation even where it is off.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Decides, then answers here or lets the request go upstream.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        limit_idle(session);
+        let snapshot = self.snapshots.load();
+        let head = session.req_header();
+        let decision = match forward::request(head) {
+            Ok(request) => edge::decide(snapshot.config(), &request),
+            Err(refusal) => refusal,
+        };
+        ctx.cors = decision.cors;
+        let (upstream, path, mut reply) = match decision.step {
+            Step::Forward { upstream, path } => (Some(upstream), path, None),
+            Step::Reply(reply) => {
+                ctx.cause = Some(reply.cause);
+                if reply.status == StatusCode::BAD_REQUEST {
+                    session.as_downstream_mut().set_keepalive(None);
+                }
+                (None, None, Some(reply::Written::new(reply)))
+            }
+        };
+        let judgement = decision.judgement;
+        ctx.serving = decision
+            .route
+            .map(|route| Serving { snapshot, route, judgement, upstream, path });
+        match &mut reply {
+            None => Ok(false),
+            Some(reply) => {
+                if ctx.cause != Some(Cause::Cors) {
+                    reply.finish(ctx.serving.as_ref());
+                }
+                reply.send(session).await.map(|()| true)
+            }
+        }
+    }
+
+    /// Picks the endpoint.
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
+        let endpoint = ctx.upstream().and_then(|(_, pool)| pool.pick(ctx.tried));
+        let (Some(endpoint), Some((upstream, _))) = (endpoint, ctx.upstream()) else {
+            return Err(Error::explain(
+                ErrorType::Custom(error::UNRESOLVED),
+                "no node of the upstream has an address",
+            ));
+        };
+        let peer = forward::peer(endpoint, upstream);
+        ctx.endpoint = Some(endpoint);
+        Ok(peer)
+    }
+
+    /// Counts the body while it passes.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<bytes::Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        body::count(ctx, body.as_ref().map_or(0, bytes::Bytes::len))
+    }
+
+    /// Moves on to the next endpoint: nothing was sent, so that is always safe.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.connect_attempts += 1;
+        if let Some(endpoint) = ctx.endpoint {
+            ctx.tried.add(endpoint);
+        }
+        let another = ctx.upstream().is_some_and(|(_, pool)| pool.has_other_than(ctx.tried));
+        error.set_retry(another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX);
+        error
+    }
+
+    /// What the upstream sees.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        forward::rewrite(session, request, ctx)
+    }
+
+    /// What the client sees of the upstream's answer.
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        // 1xx passes as it is, and after 101 there is no HTTP left to govern.
+        if !response.status.is_informational() {
+            reply::strip_hop_by_hop(response);
+            if let Some(serving) = &ctx.serving {
+                serving.finish(response);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pingora sends errors past `response_filter`, so they are finished here.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let (status, cause) = error::classify(error);
+        ctx.cause = Some(cause);
+        let error_code = reply::send_error(session, ctx.serving.as_ref(), status, cause).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        if let Some(access_log) = &self.access_log {
+            access_log.write(&log::Line::new(session, ctx));
+        }
+    }
+
+    /// The access log has it; a dead upstream must not flood the other log.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    /// As above.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Context {
+    fn upstream(&self) -> Option<(&crate::config::Upstream, &crate::upstream::Pool)> {
+        let serving = self.serving.as_ref()?;
+        serving.snapshot.upstream(serving.upstream?)
+    }
+}
+
+impl Serving {
+    /// Finishes a response; see [`edge::finish`].
+    fn finish(&self, response: &mut ResponseHeader) {
+        if let Some(route) = self.route() {
+            edge::finish(route, &self.judgement, &mut reply::Response(response));
+        }
+    }
+}
+
+/// Bounds how long the connection waits for its next request, and announces its
+/// end where the process is about to go.
+///
+/// Only where keep-alive is still on: Pingora switches it off for requests whose
+/// framing is suspicious, and that must stay.
+fn limit_idle(session: &mut Session) {
+    let stopping = session.is_process_shutting_down();
+    let downstream = session.as_downstream_mut();
+    if downstream.get_keepalive().is_some() {
+        downstream.set_keepalive((!stopping).then_some(IDLE_SECONDS));
+    }
+}

@@ -1,0 +1,132 @@
+//! Every response that corsac makes itself, and the headers of all others.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header::{CONNECTION, CONTENT_LENGTH}};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::Serving;
+use crate::{
+    edge::{Cause, HOP_BY_HOP, Reply, ResponseHead},
+    edits::{Edit, HeaderEdits},
+};
+
+/// A reply in the form in which Pingora writes it.
+#[derive(Debug)]
+pub(super) struct Written {
+    head: ResponseHeader,
+    body: Bytes,
+}
+
+impl Written {
+    /// Makes the head: what was prebuilt, and the few headers of this reply alone.
+    pub(super) fn new(reply: Reply<'_>) -> Self {
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        parts.status = reply.status;
+        if let Some(prebuilt) = reply.prebuilt {
+            parts.headers.clone_from(prebuilt);
+        }
+        reply.edits.apply(&mut parts.headers);
+        // The policy's own answers are complete.
+        if reply.cause != Cause::Cors && may_have_body(reply.status) {
+            parts.headers.insert(CONTENT_LENGTH, reply.body.len().into());
+        }
+        Self { head: parts.into(), body: Bytes::copy_from_slice(reply.body) }
+    }
+
+    /// Adds what every response of the route has; see [`crate::edge::finish`].
+    pub(super) fn finish(&mut self, serving: Option<&Serving>) {
+        if let Some(serving) = serving {
+            serving.finish(&mut self.head);
+        }
+    }
+
+    /// Writes it. The connection stays open where the request's body was read.
+    pub(super) async fn send(&mut self, session: &mut Session) -> Result<()> {
+        let body = std::mem::take(&mut self.body);
+        let with_body = !body.is_empty()
+            && may_have_body(self.head.status)
+            && session.req_header().method != Method::HEAD;
+        session.write_response_header(Box::new(self.head.clone()), !with_body).await?;
+        if with_body {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Answers a request that failed, unless an answer has begun. Returns the status
+/// for Pingora's records; 0: none was sent.
+pub(super) async fn send_error(
+    session: &mut Session,
+    serving: Option<&Serving>,
+    status: StatusCode,
+    cause: Cause,
+) -> u16 {
+    let begun = session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == 101);
+    if begun {
+        return 0;
+    }
+    // How much of the request was read is not known, so the connection must close.
+    session.as_downstream_mut().set_keepalive(None);
+    let mut reply = Written::new(Reply::error(status, cause));
+    reply.finish(serving);
+    match reply.send(session).await {
+        Ok(()) => status.as_u16(),
+        // The client is gone, and nobody is left to tell.
+        Err(_) => 0,
+    }
+}
+
+/// Whether a response with this status can have a body (RFC 9110, 6.4.1).
+fn may_have_body(status: StatusCode) -> bool {
+    !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+/// Removes what concerned the hop from the upstream alone: RFC 9110, 7.6.1.
+/// `Connection` itself is Pingora's to write.
+pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    for name in &HOP_BY_HOP {
+        if response.headers.contains_key(name) {
+            response.remove_header(name);
+        }
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        // `close` and `keep-alive` are options, and framing is Pingora's.
+        .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "content-length"))
+        .collect();
+    for name in &nominated {
+        response.remove_header(name);
+    }
+}
+
+/// Pingora's response head, which keeps the case of names beside the map.
+pub(super) struct Response<'r>(pub(super) &'r mut ResponseHeader);
+
+impl ResponseHead for Response<'_> {
+    fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    fn apply(&mut self, edits: HeaderEdits) {
+        for edit in edits {
+            // Names and values are typed already, so these cannot fail.
+            match edit {
+                Edit::Remove(name) => drop(self.0.remove_header(&name)),
+                Edit::Set(name, value) => drop(self.0.insert_header(name, value)),
+                Edit::Append(name, value) => drop(self.0.append_header(name, value)),
+            }
+        }
+    }
+}

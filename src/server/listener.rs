@@ -1,0 +1,124 @@
+//! Listening sockets: bound before anything runs, accepted from until a stop.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use pingora_core::apps::ServerApp;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{mpsc, watch},
+};
+
+use super::connection::Connection;
+
+/// Connections that the kernel holds before they are accepted; it clamps this to
+/// `net.core.somaxconn`.
+const BACKLOG: u32 = 65_535;
+
+/// How long accepting pauses when the process has no file descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket, not accepted from yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// The listener's name in the configuration.
+    pub(super) name: String,
+    /// The address that it got; its port is never 0.
+    pub(super) address: SocketAddr,
+    socket: StdListener,
+}
+
+/// Why a listener cannot listen.
+#[derive(Debug)]
+pub(super) struct BindError {
+    name: String,
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address, cause } = self;
+        write!(f, "listeners.{name} cannot listen on {address}: ")?;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "the address is in use; stop what listens there (`ss -ltnp 'sport = :{}'` names \
+                 it), or write another address",
+                address.port()
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE or a systemd socket"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                write!(f, "no interface of this machine has this address")
+            }
+            _ => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl Bound {
+    /// Binds `address` for the listener `name`. Needs a runtime.
+    pub(super) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
+        listen(address)
+            .map(|(socket, bound)| Self { name: name.to_owned(), address: bound, socket })
+            .map_err(|cause| BindError { name: name.to_owned(), address, cause })
+    }
+
+    /// Accepts connections for `app` until `stop` turns true. Every connection
+    /// holds a clone of `open`.
+    pub(super) async fn serve<A>(
+        self,
+        app: Arc<A>,
+        mut stop: watch::Receiver<bool>,
+        open: mpsc::Sender<()>,
+    ) -> io::Result<()>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let listener = TcpListener::from_std(self.socket)?;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection::new(stream, peer, open.clone());
+                    let (app, stop) = (Arc::clone(&app), stop.clone());
+                    tokio::spawn(async move {
+                        app.process_new(Box::new(connection), &stop).await;
+                    });
+                }
+                // Everything but a lack of descriptors or memory concerns the one
+                // connection that is gone before it was accepted.
+                Err(error) if is_exhaustion(&error) => {
+                    log::error!("listeners.{} cannot accept: {error}", self.name);
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Lets a restart bind while connections of the last process linger in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    let bound = listener.local_addr()?;
+    Ok((listener.into_std()?, bound))
+}
+
+/// EMFILE, ENFILE, ENOBUFS and ENOMEM: accepting again at once would only spin.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
+}

@@ -1,0 +1,188 @@
+//! A pool of endpoints, picked from by smooth weighted round robin.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// One node of an upstream: a share of the requests, and where they go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Node {
+    /// The node's share, relative to the others'. At least 1.
+    pub weight: u32,
+    /// Every address of the node. A name that does not resolve has none, and its
+    /// share goes to the others.
+    pub addresses: Box<[SocketAddr]>,
+}
+
+/// Where one request goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// The node's index, for [`Tried`].
+    pub node: usize,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// The nodes that a request has been sent to in vain.
+///
+/// Room for 64: past that a pool repeats itself rather than remember more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tried(u64);
+
+impl Tried {
+    /// Notes that the endpoint's node failed.
+    pub fn add(&mut self, endpoint: Endpoint) {
+        if endpoint.node < 64 {
+            self.0 |= 1 << endpoint.node;
+        }
+    }
+
+    fn has(self, node: usize) -> bool {
+        node < 64 && self.0 & (1 << node) != 0
+    }
+}
+
+/// The endpoints of an upstream.
+///
+/// The order of smooth weighted round robin repeats after the sum of the
+/// weights, so it is worked out once: picking is one atomic addition, and every
+/// run of that length honours the weights exactly.
+#[derive(Debug)]
+pub struct Pool {
+    nodes: Box<[Node]>,
+    schedule: Box<[u32]>,
+    next: AtomicUsize,
+}
+
+impl Pool {
+    /// A pool of these nodes.
+    #[must_use]
+    pub fn new(nodes: Vec<Node>) -> Self {
+        let schedule = smooth(&nodes);
+        Self { nodes: nodes.into(), schedule, next: AtomicUsize::new(0) }
+    }
+
+    /// The nodes, as they were given.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Whether [`Pool::pick`] has a node left that was not tried.
+    #[must_use]
+    pub fn has_other_than(&self, tried: Tried) -> bool {
+        self.schedule.iter().any(|&node| !tried.has(node as usize))
+    }
+
+    /// The endpoint that serves next, other than those tried where there is another.
+    ///
+    /// `None`: no node has an address, or every one of them was tried.
+    #[must_use]
+    pub fn pick(&self, tried: Tried) -> Option<Endpoint> {
+        let length = self.schedule.len();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..length).find_map(|step| {
+            let place = turn.wrapping_add(step);
+            let node = *self.schedule.get(place % length)? as usize;
+            if tried.has(node) {
+                return None;
+            }
+            let addresses = &self.nodes.get(node)?.addresses;
+            // A name's addresses take turns, one a lap, so that each gets its
+            // share whatever the node's weight.
+            let lap = place / length + place % length;
+            addresses.get(lap % addresses.len()).map(|&address| Endpoint { node, address })
+        })
+    }
+}
+
+/// Indexes of the nodes that have an address, in the order of smooth weighted
+/// round robin: each turn every node gains its weight, and the richest serves
+/// and pays the sum of all.
+fn smooth(nodes: &[Node]) -> Box<[u32]> {
+    let weight = |node: &Node| if node.addresses.is_empty() { 0 } else { i64::from(node.weight) };
+    let divisor = nodes.iter().map(weight).fold(0, greatest_common_divisor).max(1);
+    let shares: Vec<i64> = nodes.iter().map(|node| weight(node) / divisor).collect();
+    let total: i64 = shares.iter().sum();
+    let mut credit = vec![0_i64; shares.len()];
+    (0..total)
+        .filter_map(|_| {
+            credit.iter_mut().zip(&shares).for_each(|(credit, share)| *credit += share);
+            let richest = (0..credit.len())
+                .filter(|&node| shares.get(node).is_some_and(|&share| share > 0))
+                // `max_by_key` takes the last of equals; the first is wanted.
+                .rev()
+                .max_by_key(|&node| credit.get(node).copied())?;
+            *credit.get_mut(richest)? -= total;
+            u32::try_from(richest).ok()
+        })
+        .collect()
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+    use super::*;
+
+    fn node(weight: u32, ports: &[u16]) -> Node {
+        let address = |&port| SocketAddr::from(([127, 0, 0, 1], port));
+        Node { weight, addresses: ports.iter().map(address).collect() }
+    }
+
+    fn ports(pool: &Pool, count: usize) -> Vec<u16> {
+        (0..count).map(|_| pool.pick(Tried::default()).unwrap().address.port()).collect()
+    }
+
+    #[test]
+    fn the_order_is_smooth() {
+        let cases: &[(&str, Vec<Node>, &[u16])] = &[
+            ("one", vec![node(7, &[1])], &[1, 1, 1]),
+            ("equal", vec![node(2, &[1]), node(2, &[2])], &[1, 2, 1, 2]),
+            (
+                "5:1:1, the example of nginx's change log",
+                vec![node(5, &[1]), node(1, &[2]), node(1, &[3])],
+                &[1, 1, 2, 1, 3, 1, 1],
+            ),
+            ("a node without an address", vec![node(9, &[]), node(1, &[2])], &[2, 2]),
+            ("a name's addresses take turns", vec![node(1, &[1, 2])], &[1, 2, 1, 2]),
+            ("two names in turn", vec![node(1, &[1, 2]), node(1, &[3])], &[1, 3, 2, 3, 1, 3]),
+        ];
+        for (case, nodes, expected) in cases {
+            assert_eq!(ports(&Pool::new(nodes.clone()), expected.len()), *expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_failed_is_passed_over() {
+        let pool = Pool::new(vec![node(1, &[1]), node(1, &[2])]);
+        let mut tried = Tried::default();
+        let first = pool.pick(tried).unwrap();
+        tried.add(first);
+        for _ in 0..4 {
+            assert_ne!(pool.pick(tried).unwrap().node, first.node);
+        }
+        tried.add(pool.pick(tried).unwrap());
+        assert_eq!(pool.pick(tried), None);
+    }
+
+    #[test]
+    fn an_empty_pool_has_nothing() {
+        assert_eq!(Pool::new(Vec::new()).pick(Tried::default()), None);
+    }
+
+    #[test]
+    fn every_lap_honours_the_weights() {
+        let pool = Pool::new(vec![node(3, &[1]), node(2, &[2]), node(5, &[3])]);
+        for _ in 0..3 {
+            let mut count = [0; 4];
+            ports(&pool, 10).into_iter().for_each(|port| count[usize::from(port)] += 1);
+            assert_eq!(count, [0, 3, 2, 5]);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The real binary, as a child process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::{Call, Connection, DEADLINE, Origin, Workdir};
+
+/// The configuration that most tests begin with; theirs begins at a table.
+const PRELUDE: &str = r#"
+version = 1
+
+[listeners.http]
+address = "127.0.0.1:0"
+
+[server]
+threads = 1
+
+[access_log]
+output = "stdout"
+format = "json"
+"#;
+
+/// A running corsac. It is killed when dropped.
+pub(crate) struct Corsac {
+    child: Child,
+    /// Each with the listener that it belongs to.
+    addresses: Vec<(SocketAddr, String)>,
+    stderr: Lines,
+    stdout: Lines,
+    _workdir: Workdir,
+}
+
+/// A corsac to come: its configuration, and the files beside it.
+pub(crate) struct Setup {
+    workdir: Workdir,
+}
+
+impl Corsac {
+    /// `Corsac::with(config).start()`
+    pub(crate) fn with(config: &str) -> Setup {
+        let workdir = Workdir::new();
+        workdir.write("corsac.toml", config);
+        Setup { workdir }
+    }
+
+    /// One listener, an access log, and this.
+    pub(crate) fn serving(services: &str) -> Setup {
+        Self::with(&format!("{PRELUDE}\n{services}"))
+    }
+
+    /// Starts with one listener, the upstream `origin`, and these services.
+    #[track_caller]
+    pub(crate) fn in_front_of(origin: &Origin, services: &str) -> Self {
+        let address = origin.address();
+        Self::serving(&format!("[upstreams.origin]\nnodes = [\"{address}\"]\n{services}")).start()
+    }
+
+    /// The first address that it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0].0
+    }
+
+    /// Every address that it says it listens on, with the listener's name.
+    pub(crate) fn addresses(&self) -> Vec<(SocketAddr, String)> {
+        self.addresses.clone()
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Call {
+        self.call("GET", target)
+    }
+
+    pub(crate) fn call(&self, method: &str, target: &str) -> Call {
+        Call::new(self.address(), method, target)
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address())
+    }
+
+    /// Awaits that many lines of the access log, and parses them.
+    #[track_caller]
+    pub(crate) fn access_log(&self, count: usize) -> Vec<Value> {
+        let enough = |lines: &[String]| (lines.len() >= count).then(|| lines.to_vec());
+        let lines = self.stdout.await_some(enough).unwrap_or_else(|seen| {
+            panic!("{count} access log lines expected, these came:\n{seen}")
+        });
+        let parse = |line: &String| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        lines.iter().map(parse).collect()
+    }
+
+    /// Everything on stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Sends a signal by its name, such as `TERM`, and goes on at once.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell's own `kill`: `std` sends no signal but SIGKILL.
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Awaits the exit code; `None`: a signal ended it.
+    #[track_caller]
+    pub(crate) fn await_exit(&mut self) -> Option<i32> {
+        await_exit(&mut self.child, || self.stderr.text())
+    }
+
+    /// SIGTERM, and the exit code.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.await_exit()
+    }
+}
+
+impl Drop for Corsac {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- corsac's stderr\n{}---", self.stderr.text());
+        }
+    }
+}
+
+impl Setup {
+    /// A file beside the configuration.
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
+        self.workdir.write(name, content);
+        self
+    }
+
+    /// Starts it, and awaits that every listener accepts.
+    #[track_caller]
+    pub(crate) fn start(self) -> Corsac {
+        self.try_start().unwrap_or_else(|stderr| panic!("corsac did not start:\n{stderr}"))
+    }
+
+    /// As [`Self::start`]; an `Err` is what it said before it gave up.
+    pub(crate) fn try_start(self) -> Result<Corsac, String> {
+        let mut child = self.command("run").spawn().unwrap();
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let listening = stderr.await_some(|lines| {
+            let ready = lines.iter().any(|line| line.ends_with("ready"));
+            ready.then(|| lines.iter().filter_map(|line| listening(line)).collect::<Vec<_>>())
+        });
+        match listening {
+            Ok(addresses) if !addresses.is_empty() => {
+                Ok(Corsac { child, addresses, stderr, stdout, _workdir: self.workdir })
+            }
+            Ok(_) => Err(format!("it is ready, but names no address\n{}", stderr.text())),
+            Err(said) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(said)
+            }
+        }
+    }
+
+    /// `corsac run`, for a configuration that cannot run: until it exits.
+    pub(crate) fn run(self) -> Output {
+        let mut child = self.command("run").spawn().unwrap();
+        await_exit(&mut child, || "corsac run goes on".to_owned());
+        child.wait_with_output().unwrap()
+    }
+
+    /// `corsac check PATH`, with more arguments after it.
+    pub(crate) fn check(self, arguments: &[&str]) -> Output {
+        self.command("check").args(arguments).output().unwrap()
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let config = self.workdir.path().join("corsac.toml");
+        let mut command = corsac(self.workdir.path());
+        command.arg(name);
+        if name == "run" {
+            command.arg("--config");
+        }
+        command.arg(config);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// The binary, started in `dir`, so that no configuration of the machine is found.
+pub(crate) fn corsac(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corsac"));
+    command.current_dir(dir).env_remove("RUST_LOG");
+    command
+}
+
+/// What is said in `… listening on 127.0.0.1:43211 (listeners.http)`.
+fn listening(line: &str) -> Option<(SocketAddr, String)> {
+    let (_, rest) = line.split_once("listening on ")?;
+    let (address, listener) = rest.split_once(' ')?;
+    Some((address.parse().ok()?, listener.to_owned()))
+}
+
+#[track_caller]
+fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if started.elapsed() > DEADLINE {
+            let _ = child.kill();
+            panic!("corsac did not exit in time:\n{}", said());
+        }
+        // `std` cannot await an exit with a deadline.
+        thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+}
+
+/// What a process has printed so far, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Printed>, Condvar)>);
+
+#[derive(Default)]
+struct Printed {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let ours = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                ours.0.0.lock().unwrap().lines.push(line);
+                ours.0.1.notify_all();
+            }
+            ours.0.0.lock().unwrap().ended = true;
+            ours.0.1.notify_all();
+        });
+        lines
+    }
+
+    fn text(&self) -> String {
+        self.0.0.lock().unwrap().lines.join("\n")
+    }
+
+    /// Awaits that `look` finds something in the lines so far. `Err`: the lines,
+    /// when the process has closed its end or time is up.
+    fn await_some<T>(&self, look: impl Fn(&[String]) -> Option<T>) -> Result<T, String> {
+        let started = Instant::now();
+        let mut printed = self.0.0.lock().unwrap();
+        loop {
+            if let Some(found) = look(&printed.lines) {
+                return Ok(found);
+            }
+            let left = DEADLINE.saturating_sub(started.elapsed());
+            if printed.ended || left.is_zero() {
+                return Err(printed.lines.join("\n"));
+            }
+            printed = self.0.1.wait_timeout(printed, left).unwrap().0;
+        }
+    }
+}
