@@ -172,12 +172,7 @@ pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
 
 /// Finds the route: a preflight asks about the request to come, and falls back
 /// to what it is itself where that request has no route with a policy.
-fn find<'s>(
-    config: &'s Config,
-    request: &Request<'_>,
-    host: &str,
-    path: &str,
-) -> Match<'s, usize> {
+fn find<'s>(config: &'s Config, request: &Request<'_>, host: &str, path: &str) -> Match<'s, usize> {
     let head = route::Head {
         host,
         path,
@@ -273,7 +268,12 @@ fn exceeds(headers: &HeaderMap, limit: Option<u64>) -> bool {
 }
 
 fn refuse<'s>(status: StatusCode, cause: Cause) -> Decision<'s> {
-    Decision { route: None, judgement: Judgement::default(), cors: None, step: reply(status, cause) }
+    Decision {
+        route: None,
+        judgement: Judgement::default(),
+        cors: None,
+        step: reply(status, cause),
+    }
 }
 
 fn reply<'s>(status: StatusCode, cause: Cause) -> Step<'s> {

@@ -28,11 +28,7 @@ impl Snapshot {
     /// Makes a configuration ready. The pool of an upstream whose nodes are the
     /// same in `previous` is carried over, and goes on where it stood.
     #[must_use]
-    pub fn compile(
-        config: Arc<Config>,
-        addresses: Addresses,
-        previous: Option<&Self>,
-    ) -> Self {
+    pub fn compile(config: Arc<Config>, addresses: Addresses, previous: Option<&Self>) -> Self {
         let pools = config
             .upstreams
             .iter()

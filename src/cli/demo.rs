@@ -136,7 +136,11 @@ fn take_tour(address: SocketAddr) -> io::Result<()> {
 fn send(stop: &Stop, address: SocketAddr) -> io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n", stop.method, stop.path)?;
+    write!(
+        stream,
+        "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n",
+        stop.method, stop.path
+    )?;
     for header in stop.headers {
         write!(stream, "{header}\r\n")?;
     }

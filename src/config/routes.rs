@@ -1,5 +1,6 @@
 //! `[services.S.routes.R]`: which requests, and what becomes of them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -81,6 +82,22 @@ pub struct Rewrite {
     pub strip: Option<Box<str>>,
     /// What comes before the rest. Has no slash at its end.
     pub prefix: Option<Box<str>>,
+}
+
+impl Rewrite {
+    /// The path that goes upstream. Borrowed where nothing changes.
+    #[must_use]
+    pub fn apply<'p>(&self, path: Cow<'p, str>) -> Cow<'p, str> {
+        if self.strip.is_none() && self.prefix.is_none() {
+            return path;
+        }
+        let strip = self.strip.as_deref().unwrap_or_default();
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        // Every path of the route starts with what is stripped: checked on load.
+        let rest = path.strip_prefix(strip).unwrap_or(&path);
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        Cow::Owned([prefix, slash, rest].concat())
+    }
 }
 
 /// Reads one route. `None`: it has errors, which are noted.

@@ -1,6 +1,9 @@
 //! What the upstream sees of a request, and where it is.
 
-use http::{HeaderName, HeaderValue, Uri, Version, header::{FORWARDED, HOST}};
+use http::{
+    HeaderName, HeaderValue, Uri, Version,
+    header::{FORWARDED, HOST},
+};
 use pingora_core::{Error, ErrorType, OrErr, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -57,11 +60,7 @@ pub(super) fn peer(endpoint: Endpoint, upstream: &Upstream) -> Box<HttpPeer> {
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed
 /// of what concerned the client's hop alone.
-pub(super) fn rewrite(
-    session: &Session,
-    request: &mut RequestHeader,
-    ctx: &Context,
-) -> Result<()> {
+pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
     let Some(serving) = &ctx.serving else { return Ok(()) };
     if let Some(path) = &serving.path {
         set_path(request, path)?;

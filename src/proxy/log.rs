@@ -74,7 +74,8 @@ impl<'r> Line<'r> {
     /// The line of a request that has ended.
     pub(super) fn new(session: &'r Session, ctx: &'r Context) -> Self {
         let head = session.req_header();
-        let header = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        let header =
+            |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let route = ctx.serving.as_ref().and_then(|serving| Some(&*serving.route()?.name));
         Self {
             time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),

@@ -13,9 +13,7 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use http::StatusCode;
 use pingora_core::{
-    Error, ErrorType, Result,
-    modules::http::HttpModules,
-    upstreams::peer::HttpPeer,
+    Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -126,9 +124,8 @@ impl ProxyHttp for Proxy {
             }
         };
         let judgement = decision.judgement;
-        ctx.serving = decision
-            .route
-            .map(|route| Serving { snapshot, route, judgement, upstream, path });
+        ctx.serving =
+            decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
         match &mut reply {
             None => Ok(false),
             Some(reply) => {

@@ -1,7 +1,10 @@
 //! Every response that corsac makes itself, and the headers of all others.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header::{CONNECTION, CONTENT_LENGTH}};
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
