@@ -14,12 +14,12 @@
 //!
 //! `tests/it/tidy.rs` keeps the direction of the arrows.
 
+pub mod config;
 pub mod cors;
 pub mod edits;
 pub mod route;
 pub mod upstream;
 
-pub mod config;
 
 pub mod edge;
 pub mod explain;

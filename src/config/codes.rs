@@ -116,6 +116,7 @@ mod tests {
         include_str!("decode.rs"),
         include_str!("headers.rs"),
         include_str!("listeners.rs"),
+        include_str!("overlaps.rs"),
         include_str!("process.rs"),
         include_str!("report.rs"),
         include_str!("routes.rs"),

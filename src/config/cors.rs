@@ -146,9 +146,15 @@ impl<'t> Shared<'t> {
         let missing = Diagnostic::error("E202", message).at(name.place);
         let candidate = nearest(name.value, self.policies.keys().copied());
         let place = candidate.and_then(|name| self.policies.get(name)).map(|named| named.place);
-        notes.add(missing.help(candidate.zip(place).map(|(candidate, place)| {
-            format!("did you mean {candidate:?} ({})?", notes.locate(place))
-        })));
+        notes.add(missing.help(match candidate.zip(place) {
+            Some((candidate, place)) => {
+                format!("did you mean {candidate:?} ({})?", notes.locate(place))
+            }
+            None => format!(
+                "define it:\n[policies.cors.{}]\nallow_origins = \"https://app.example.com\"",
+                name.value
+            ),
+        }));
         None
     }
 
@@ -302,7 +308,7 @@ fn entry_finding(entry: &str) -> Option<Finding> {
 fn origins_file(table: &mut Reader<'_>) -> (Vec<String>, Vec<Place>) {
     let Some(path) = table.text("allow_origins_file") else { return Default::default() };
     let notes = table.notes;
-    let (source, text) = match notes.read(notes.beside(path.place.source, path.value)) {
+    let (source, text) = match notes.read(&notes.beside(path.place.source, path.value)) {
         Ok(read) => read,
         Err(error) => {
             let message = format!("the file of origins {:?} cannot be read: {error}", path.value);

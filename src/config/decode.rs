@@ -80,7 +80,7 @@ impl<'t> Reader<'t> {
 
     /// `true` or `false`; false if it is not there.
     pub(super) fn flag(&mut self, key: &'static str) -> bool {
-        self.value(key).and_then(|value| value.flag()).unwrap_or(false)
+        self.value(key).and_then(Value::flag).unwrap_or(false)
     }
 
     /// A whole number.
@@ -129,7 +129,7 @@ impl<'t> Reader<'t> {
             value.wrong("a list of tables");
             return Vec::new();
         };
-        items.iter().filter_map(|item| Value { item, ..value.clone() }.table()).collect()
+        items.iter().filter_map(|item| value.item_of(item).table()).collect()
     }
 
     /// Every entry, for a table whose keys the user chooses.
@@ -146,9 +146,11 @@ impl<'t> Reader<'t> {
         self.asked.iter().filter_map(place).collect()
     }
 
-    /// Notes that a key has to be there, unless it is.
+    /// Notes that a key has to be there, unless it is, if with a slip: that is
+    /// noted by [`Self::finish`].
     pub(super) fn require(&mut self, key: &'static str, help: &str) {
-        if !self.has(key) {
+        let slip = |word: &str| nearest(word, std::iter::once(key)).is_some();
+        if !self.has(key) && !self.table.keys().any(|word| slip(word.get_ref())) {
             let message = match &*self.name {
                 "" => format!("`{key}` is missing"),
                 name => format!("{name} has no `{key}`"),
@@ -165,9 +167,11 @@ impl<'t> Reader<'t> {
             if self.asked.contains(&word) {
                 continue;
             }
-            let owner = if self.name.is_empty() { "the file" } else { &self.name };
-            let unknown = Diagnostic::error("E001", format!("unknown key `{word}` in {owner}"))
-                .at(self.span(key.span()));
+            let message = match &*self.name {
+                "" => format!("unknown key `{word}` at the top level"),
+                name => format!("unknown key `{word}` in {name}"),
+            };
+            let unknown = Diagnostic::error("E001", message).at(self.span(key.span()));
             self.notes.add(match nearest(word, self.asked.iter().copied()) {
                 Some(known) => unknown.label(format!("did you mean `{known}`?")),
                 None => unknown.help(format!("the keys are: {}", self.asked.join(", "))),
@@ -237,7 +241,7 @@ impl<'t> Value<'t> {
         match self.item.get_ref() {
             DeValue::String(text) => Some(vec![Placed { value: text, place: self.place() }]),
             DeValue::Array(_) => {
-                let items = self.items()?;
+                let items = self.items();
                 let texts: Vec<_> = items.iter().cloned().filter_map(Value::text).collect();
                 (texts.len() == items.len()).then_some(texts)
             }
@@ -249,9 +253,15 @@ impl<'t> Value<'t> {
     }
 
     /// The values of a list; a value that is no list is a list of one.
-    pub(super) fn items(self) -> Option<Vec<Value<'t>>> {
-        let DeValue::Array(items) = self.item.get_ref() else { return Some(vec![self]) };
-        Some(items.iter().map(|item| Value { item, ..self.clone() }).collect())
+    pub(super) fn items(self) -> Vec<Value<'t>> {
+        let DeValue::Array(items) = self.item.get_ref() else { return vec![self] };
+        items.iter().map(|item| self.item_of(item)).collect()
+    }
+
+    /// One value of a list: it has the list's name, and its own place.
+    fn item_of(&self, item: &'t Spanned<DeValue<'t>>) -> Self {
+        let alone = Value { item, ..self.clone() };
+        Value { key_place: alone.place(), ..alone }
     }
 
     pub(super) fn flag(self) -> Option<bool> {
@@ -321,7 +331,7 @@ impl<'t> Value<'t> {
         notes.add(
             Diagnostic::error("E005", message)
                 .at(word.place)
-                .help(format!("it is one of {}", known.join(", "))),
+                .help(format!("write {}", known.join(" or "))),
         );
         None
     }

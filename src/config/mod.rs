@@ -17,6 +17,7 @@ mod cors;
 mod decode;
 mod headers;
 mod listeners;
+mod overlaps;
 mod process;
 mod report;
 mod routes;
@@ -90,7 +91,7 @@ impl Config {
 /// Every mistake of it, and the warnings.
 pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> {
     let notes = Notes::new(files);
-    let text = match notes.read(path.to_owned()) {
+    let text = match notes.read(path) {
         Ok((_, text)) => text,
         Err(error) => {
             let message = format!("{} cannot be read: {error}", path.display());
@@ -145,7 +146,7 @@ fn included(notes: &Notes<'_>, main: &DeTable<'_>) -> Vec<(usize, Arc<str>)> {
     let mut included: Vec<(usize, Arc<str>)> = Vec::new();
     for pattern in patterns {
         let path = notes.beside(0, pattern.value);
-        let read = |path: PathBuf| match notes.read(path.clone()) {
+        let read = |path: PathBuf| match notes.read(&path) {
             Ok(read) => Some(read),
             Err(error) => {
                 let message = format!("{} cannot be read: {error}", path.display());
@@ -295,9 +296,11 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let mut upstreams = upstreams::Upstreams::read(&mut tables);
     let mut shared = cors::Shared::read(&mut tables);
     let limits = tables.limits.take().map(process::limits).unwrap_or_default();
+    let errors = notes.errors();
     let (services, routes) = services::read(&mut tables, &mut upstreams, &mut shared, limits.body);
-    let table = routes::table(notes, &routes);
-    let tests = tables.tests.into_iter().filter_map(|table| test::read(table, &routes)).collect();
+    let table = overlaps::compile(notes, &routes);
+    let known = (notes.errors() == errors).then_some(routes.as_slice());
+    let tests = tables.tests.into_iter().filter_map(|table| test::read(table, known)).collect();
     let access_log = tables.access_log.map(process::access_log).unwrap_or_default();
     let server = tables.server.map(process::server).unwrap_or_default();
     // Beside an error, what seems to be unused may be what was meant there.

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::decode::{Placed, Reader, Value};
+use super::report::Diagnostic;
 use super::sources::Notes;
 
 /// `[limits]`.
@@ -85,14 +86,21 @@ impl Server {
 }
 
 pub(super) fn server(mut table: Reader<'_>) -> Server {
-    let threads = table.value("threads").and_then(|value| {
-        if value.is_text() {
-            value.choice(&[("auto", None)])?
-        } else {
-            let threads = value.integer(1..=Server::THREADS_MAX)?;
-            usize::try_from(threads.value).ok().and_then(NonZeroUsize::new)
-        }
-    });
+    let threads = table.value("threads").and_then(threads);
     table.finish();
     Server { threads }
+}
+
+fn threads(value: Value<'_>) -> Option<NonZeroUsize> {
+    if !value.is_text() {
+        let threads = value.integer(1..=Server::THREADS_MAX)?;
+        return usize::try_from(threads.value).ok().and_then(NonZeroUsize::new);
+    }
+    let (notes, name, text) = (value.notes, value.name(), value.text()?);
+    if text.value != "auto" {
+        let message = format!("{name} cannot be {:?}", text.value);
+        let help = "write \"auto\", or a number without quotes";
+        notes.add(Diagnostic::error("E005", message).at(text.place).help(help.to_owned()));
+    }
+    None
 }

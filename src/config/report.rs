@@ -44,6 +44,7 @@ impl Diagnostic {
     }
 
     /// A test of `[[tests]]` that fails.
+    #[must_use]
     pub fn failed_test(name: &str, place: Place, expected: &str, got: &str) -> Self {
         Self::error("E301", format!("test fails: {name:?}"))
             .at(place)
@@ -216,6 +217,10 @@ impl Report {
     }
 
     /// The report as one JSON object on one line.
+    ///
+    /// # Panics
+    ///
+    /// Never: what it prints are strings, numbers and booleans.
     #[must_use]
     pub fn to_json(&self) -> String {
         let report = JsonReport {

@@ -1,7 +1,6 @@
 //! `[services.S.routes.R]`: which requests, and what becomes of them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -14,9 +13,7 @@ use super::report::Diagnostic;
 use super::services::{Inherited, pattern_error};
 use super::sources::{Notes, Place};
 use super::upstreams::Upstreams;
-use crate::route::{
-    Conflict, Expect, HostPattern, PathPattern, Pattern, Predicates, Shadowed, Table, TableBuilder,
-};
+use crate::route::{Expect, HostPattern, PathPattern, Pattern, Predicates};
 
 /// Which requests, and what becomes of them.
 #[derive(Clone, Debug)]
@@ -110,6 +107,8 @@ pub(super) fn read<'t>(
     upstreams: &mut Upstreams<'t>,
     shared: &mut Shared<'t>,
 ) -> Option<Route> {
+    let notes = table.notes;
+    let errors = notes.errors();
     let paths = paths(&mut table, service.prefix);
     let predicates = predicates(&mut table);
     let priority =
@@ -124,18 +123,21 @@ pub(super) fn read<'t>(
         Some(limits) => body_limit(limits, service.body_limit),
         None => service.body_limit,
     };
-    let route = Route {
+    let (name, place) = (format!("{}/{}", service.name, table.key), table.place);
+    table.finish();
+    // A route with an error may match more than it would without: it is read to
+    // note its mistakes, and then left out.
+    (notes.errors() == errors).then_some(())?;
+    Some(Route {
         service: service.service,
-        name: format!("{}/{}", service.name, table.key).into(),
-        place: table.place,
-        patterns: patterns(&service.hosts, paths, priority, &predicates),
+        name: name.into(),
+        place,
+        patterns: patterns(&service.hosts, &paths, priority, &predicates),
         action: action?,
         cors,
         headers: headers.unwrap_or_default(),
         body_limit,
-    };
-    table.finish();
-    Some(route)
+    })
 }
 
 /// A path of a route, as a pattern and as text, both below the service's prefix.
@@ -144,7 +146,7 @@ struct Path {
     text: String,
 }
 
-fn paths(table: &mut Reader<'_>, prefix: &str) -> Vec<Path> {
+fn paths(table: &mut Reader<'_>, prefix: Option<&str>) -> Vec<Path> {
     let notes = table.notes;
     table.require("paths", "for all paths, write paths = \"/*\"");
     let texts = table.texts("paths");
@@ -159,13 +161,18 @@ fn paths(table: &mut Reader<'_>, prefix: &str) -> Vec<Path> {
         .collect()
 }
 
-fn path_below(notes: &Notes<'_>, prefix: &str, path: Placed<&str>) -> Option<Path> {
+fn path_below(notes: &Notes<'_>, prefix: Option<&str>, path: Placed<&str>) -> Option<Path> {
     // On its own first, so that a mistake is shown as it was written.
-    let text = format!("{prefix}{}", path.value);
-    let pattern = PathPattern::parse(path.value)
-        .and_then(|alone| if prefix.is_empty() { Ok(alone) } else { PathPattern::parse(&text) });
+    let pattern = PathPattern::parse(path.value).and_then(|alone| match prefix {
+        Some("") => Ok(Some((alone, path.value.to_owned()))),
+        Some(prefix) => {
+            let text = format!("{prefix}{}", path.value);
+            PathPattern::parse(&text).map(|whole| Some((whole, text)))
+        }
+        None => Ok(None),
+    });
     match pattern {
-        Ok(pattern) => Some(Path { pattern, text }),
+        Ok(below) => below.map(|(pattern, text)| Path { pattern, text }),
         Err(error) => {
             pattern_error(notes, "E206", path, error);
             None
@@ -175,7 +182,7 @@ fn path_below(notes: &Notes<'_>, prefix: &str, path: Placed<&str>) -> Option<Pat
 
 fn patterns(
     hosts: &[HostPattern],
-    paths: Vec<Path>,
+    paths: &[Path],
     priority: i64,
     predicates: &Predicates,
 ) -> Vec<Pattern> {
@@ -229,7 +236,8 @@ fn method(notes: &Notes<'_>, text: Placed<&str>) -> Option<Method> {
     ];
     let usual = USUAL.iter().find(|usual| usual.as_str().eq_ignore_ascii_case(text.value));
     let parsed = Method::from_bytes(text.value.as_bytes()).ok();
-    let good = parsed.filter(|method| usual.is_none_or(|usual| usual == method));
+    let good =
+        parsed.filter(|method| usual.is_none_or(|usual| usual == method) && method.as_str() != "*");
     if good.is_none() {
         let help = match usual {
             Some(usual) => format!("methods are case-sensitive: \"{usual}\""),
@@ -252,6 +260,8 @@ fn body_limit(mut table: Reader<'_>, common: Option<u64>) -> Option<u64> {
 }
 
 /// Exactly one of `upstream`, `redirect` and `respond`; else the service's upstream.
+///
+/// All of them are read, whichever is there, so that each mistake is noted.
 fn action<'t>(
     table: &mut Reader<'t>,
     service: &Inherited<'t>,
@@ -259,42 +269,51 @@ fn action<'t>(
     paths: &[Path],
     cors: bool,
 ) -> Option<Action> {
-    let mut named = ["upstream", "redirect", "respond"].to_vec();
-    named.retain(|key| table.has(key));
-    let rewrite = table.table("rewrite").map(|table| rewrite(table, paths));
-    if named.len() > 1 {
-        let message = format!("{} has {}: a route does one thing", table.name, listed(&named));
-        table.notes.add(Diagnostic::error("E204", message).at(table.place));
-    }
-    let upstream = table.value("upstream").and_then(|value| upstreams.find(value));
-    let redirect = table.table("redirect").map(redirect);
-    let respond = table.table("respond").map(|table| respond(table, cors));
-    if rewrite.is_some() && !named.is_empty() && !named.contains(&"upstream") {
-        let message = format!("{} has a rewrite, but goes to no upstream", table.name);
-        table.notes.add(Diagnostic::error("E204", message).at(table.place));
-    }
-    if named.is_empty() && !service.has_upstream {
-        let message = format!("{} does nothing", table.name);
-        let help = "give it, or its service, an `upstream`; or a `redirect` or `respond`";
-        table.notes.add(Diagnostic::error("E204", message).at(table.place).help(help.to_owned()));
-    }
-    match *named.as_slice() {
-        [] => Some(Action::Forward {
-            upstream: service.upstream?,
-            rewrite: rewrite.unwrap_or_default(),
-        }),
-        ["upstream"] => {
-            Some(Action::Forward { upstream: upstream?, rewrite: rewrite.unwrap_or_default() })
-        }
-        ["redirect"] => redirect?,
-        ["respond"] => respond?,
-        _ => None,
+    let named = one_action(table, service);
+    let upstream = match table.value("upstream") {
+        Some(value) => upstreams.find(value),
+        None => service.upstream,
+    };
+    let rewrite = table.table("rewrite").map(|table| rewrite(table, paths)).unwrap_or_default();
+    let redirect = table.table("redirect").and_then(redirect);
+    let respond = table.table("respond").and_then(|table| respond(table, cors));
+    match named? {
+        "redirect" => redirect,
+        "respond" => respond,
+        _ => Some(Action::Forward { upstream: upstream?, rewrite }),
     }
 }
 
-fn listed(keys: &[&str]) -> String {
-    let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
-    keys.join(" and ")
+/// The key that says what the route does; noted if there is none, or more than one.
+fn one_action(table: &mut Reader<'_>, service: &Inherited<'_>) -> Option<&'static str> {
+    let keys = ["upstream", "redirect", "respond"];
+    let named = keys.map(|key| table.value(key).map(|value| (key, value.key_place)));
+    let mut named = named.into_iter().flatten();
+    let found = match (named.next(), named.next()) {
+        (None, _) if service.has_upstream => return Some("upstream"),
+        (None, _) => {
+            let help = "give it, or its service, an `upstream`; or a `redirect` or `respond`";
+            Diagnostic::error("E204", format!("{} does nothing", table.name))
+                .at(table.place)
+                .help(help.to_owned())
+        }
+        (Some((first, place)), Some((second, other))) => {
+            let message = format!("{} does two things: `{first}` and `{second}`", table.name);
+            Diagnostic::error("E204", message)
+                .at(place)
+                .related(other, "")
+                .help("keep one".to_owned())
+        }
+        (Some((key, place)), None) => match table.value("rewrite") {
+            Some(rewrite) if key != "upstream" => {
+                let message = format!("{} has a `rewrite`, but goes to no upstream", table.name);
+                Diagnostic::error("E204", message).at(rewrite.key_place).related(place, "")
+            }
+            _ => return Some(key),
+        },
+    };
+    table.notes.add(found);
+    None
 }
 
 fn rewrite(mut table: Reader<'_>, paths: &[Path]) -> Rewrite {
@@ -395,98 +414,5 @@ fn respond(mut table: Reader<'_>, cors: bool) -> Option<Action> {
         status: code,
         headers: headers.unwrap_or_default(),
         body: body.map_or("", |body| body.value).into(),
-    })
-}
-
-/// Compiles the routes, as indexes into the configuration's. `None`: two of them
-/// match the same requests, which is noted.
-pub(super) fn table(notes: &Notes<'_>, routes: &[Route]) -> Option<Table<usize>> {
-    let mut builder = TableBuilder::new();
-    // Which route a pattern is of, by the pattern's place among all.
-    let mut owners = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        for pattern in &route.patterns {
-            builder.insert(pattern.clone(), index);
-            owners.push(index);
-        }
-    }
-    let owner = |pattern: usize| owners.get(pattern).and_then(|index| routes.get(*index));
-    match builder.build() {
-        Ok((table, shadowed)) => {
-            warn_of_unreachable(notes, routes, &owners, &shadowed);
-            Some(table)
-        }
-        Err(conflicts) => {
-            // Two routes with many hosts conflict once for each.
-            let mut told = BTreeSet::new();
-            for conflict in conflicts {
-                let (one, other) = conflict.routes;
-                if told.insert((owners.get(one), owners.get(other)))
-                    && let (Some(one), Some(other)) = (owner(one), owner(other))
-                {
-                    let Conflict { host, path, method, .. } = &conflict;
-                    notes.add(ambiguous(one, other, host, path, method));
-                }
-            }
-            None
-        }
-    }
-}
-
-/// A route can never match if none of its patterns can.
-fn warn_of_unreachable(
-    notes: &Notes<'_>,
-    routes: &[Route],
-    owners: &[usize],
-    shadowed: &[Shadowed],
-) {
-    let mut takers: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
-    for Shadowed { route, by } in shadowed {
-        if let Some(&owner) = owners.get(*route) {
-            let (patterns, takers) = takers.entry(owner).or_default();
-            *patterns += 1;
-            takers.extend(by.iter().filter_map(|taker| owners.get(*taker)));
-        }
-    }
-    for (index, (patterns, takers)) in takers {
-        if let Some(route) = routes.get(index)
-            && patterns == route.patterns.len()
-        {
-            let takers: Vec<_> = takers.iter().filter_map(|taker| routes.get(*taker)).collect();
-            notes.add(unreachable(route, &takers));
-        }
-    }
-}
-
-/// Two routes that tie and can match one request (E210).
-///
-/// `host`, `path` and `method` are of a request that both match.
-fn ambiguous(one: &Route, other: &Route, host: &str, path: &str, method: &Method) -> Diagnostic {
-    Diagnostic::error("E210", "two routes match the same requests")
-        .at(one.place)
-        .label(one.key())
-        .related(other.place, other.key())
-        .note(format!("both: host {host}, path {path}, method {method}"))
-        .help("give one of them another path or method, or set `priority` on one".to_owned())
-}
-
-/// A route that can never match, since others take all its requests (W212).
-fn unreachable(route: &Route, takers: &[&Route]) -> Diagnostic {
-    let found = Diagnostic::warning("W212", format!("{} can never match", route.key()));
-    takers.iter().fold(found.at(route.place), |found, taker| {
-        let (priority, methods) = taker.patterns.first().map_or((0, String::new()), |pattern| {
-            let methods: Vec<_> = pattern.predicates.methods.iter().map(Method::as_str).collect();
-            (pattern.priority, methods.join(", "))
-        });
-        let methods = if methods.is_empty() { "all methods".to_owned() } else { methods };
-        let takes = if takers.len() == 1 {
-            "takes every request that it could get"
-        } else {
-            "takes some of its requests"
-        };
-        found.related(
-            taker.place,
-            format!("{} (priority {priority}, {methods}) {takes}", taker.key()),
-        )
     })
 }

@@ -27,8 +27,8 @@ pub(super) struct Inherited<'t> {
     pub(super) name: &'t str,
     /// Never empty, unless a host has an error.
     pub(super) hosts: Vec<HostPattern>,
-    /// Empty for none.
-    pub(super) prefix: &'t str,
+    /// Empty for none. `None`: it has an error, so that no whole path is known.
+    pub(super) prefix: Option<&'t str>,
     pub(super) upstream: Option<usize>,
     /// The service has an upstream, if only one that does not exist.
     pub(super) has_upstream: bool,
@@ -47,24 +47,28 @@ pub(super) fn read<'t>(
     let mut services = Vec::new();
     let mut all = Vec::new();
     for mut table in std::mem::take(&mut tables.services).into_values() {
-        let inherited =
-            Inherited { body_limit, ..inherited(services.len(), &mut table, upstreams, shared) };
+        let notes = table.notes;
+        let errors = notes.errors();
+        let inherited = inherited(services.len(), &mut table, upstreams, shared, body_limit);
+        // Without what it lacks, a route may seem to match what it does not.
+        let intact = notes.errors() == errors;
         services.push(Service { name: table.key.into(), place: table.place });
         let routes = table.named("routes");
-        if routes.is_empty() && !table.has("routes") {
-            let message = format!("{} has no routes, so it gets no requests", table.name);
-            let help =
-                format!("for all paths, write:\n[{}.routes.all]\npaths = \"/*\"", table.name);
-            table.notes.add(Diagnostic::warning("W204", message).at(table.place).help(help));
-        }
+        warn_of_no_routes(&mut table, &routes);
         table.finish();
-        all.extend(
-            routes
-                .into_iter()
-                .filter_map(|route| routes::read(route, &inherited, upstreams, shared)),
-        );
+        let routes = routes.into_iter();
+        let routes = routes.filter_map(|route| routes::read(route, &inherited, upstreams, shared));
+        all.extend(routes.filter(|_| intact));
     }
     (services, all)
+}
+
+fn warn_of_no_routes(table: &mut Reader<'_>, routes: &[Reader<'_>]) {
+    if routes.is_empty() && !table.has("routes") {
+        let message = format!("{} has no routes, so it gets no requests", table.name);
+        let help = format!("for all paths, write:\n[{}.routes.all]\npaths = \"/*\"", table.name);
+        table.notes.add(Diagnostic::warning("W204", message).at(table.place).help(help));
+    }
 }
 
 fn inherited<'t>(
@@ -72,23 +76,27 @@ fn inherited<'t>(
     table: &mut Reader<'t>,
     upstreams: &mut Upstreams<'t>,
     shared: &mut Shared<'t>,
+    body_limit: Option<u64>,
 ) -> Inherited<'t> {
     let notes = table.notes;
     let hosts = match table.texts("hosts") {
         Some(hosts) => hosts.into_iter().filter_map(|text| host(notes, text)).collect(),
         None => vec![HostPattern::Any],
     };
-    let prefix = table.text("prefix").and_then(|text| prefix(notes, text));
+    let prefix = match table.value("prefix") {
+        Some(value) => value.text().and_then(|text| prefix(notes, text)),
+        None => Some(""),
+    };
     let has_upstream = table.has("upstream");
     Inherited {
         service,
         name: table.key,
         hosts,
-        prefix: prefix.unwrap_or_default(),
+        prefix,
         upstream: table.value("upstream").and_then(|value| upstreams.find(value)),
         has_upstream,
         cors: table.value("cors").and_then(|value| shared.setting(value)),
-        body_limit: None,
+        body_limit,
     }
 }
 

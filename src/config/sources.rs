@@ -138,11 +138,11 @@ impl<'f> Notes<'f> {
     }
 
     /// Reads a file once; a second time, the same index and text are given.
-    pub(super) fn read(&self, path: PathBuf) -> io::Result<(usize, Arc<str>)> {
+    pub(super) fn read(&self, path: &Path) -> io::Result<(usize, Arc<str>)> {
         let known = self.sources.borrow().iter().position(|source| source.path == path);
         let index = match known {
             Some(index) => index,
-            None => self.hold(Source::new(path.clone(), self.files.read(&path)?)),
+            None => self.hold(Source::new(path.to_owned(), self.files.read(path)?)),
         };
         let text = self.sources.borrow().get(index).map(|source| source.text.clone());
         Ok((index, text.unwrap_or_default()))

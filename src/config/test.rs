@@ -44,7 +44,10 @@ pub struct Expectation {
 }
 
 /// Reads one test. `None`: it has errors, which are noted.
-pub(super) fn read(mut table: Reader<'_>, routes: &[Route]) -> Option<Test> {
+///
+/// `routes` are all that there are; `None`, if one has errors, and may be the
+/// one that the test names.
+pub(super) fn read(mut table: Reader<'_>, routes: Option<&[Route]>) -> Option<Test> {
     let notes = table.notes;
     table.require("name", "write what must stay true, as a sentence");
     table.require("request", "write request = \"GET https://api.example.com/\"");
@@ -75,7 +78,7 @@ fn request(notes: &Notes<'_>, text: Placed<&str>) -> Option<(Method, Uri)> {
     parsed
 }
 
-fn expectation(mut table: Reader<'_>, routes: &[Route]) -> Expectation {
+fn expectation(mut table: Reader<'_>, routes: Option<&[Route]>) -> Expectation {
     let notes = table.notes;
     let no_headers = table.texts("no_headers").unwrap_or_default();
     let status = table.integer("status", 200..=599);
@@ -90,7 +93,8 @@ fn expectation(mut table: Reader<'_>, routes: &[Route]) -> Expectation {
     expect
 }
 
-fn route(notes: &Notes<'_>, text: Placed<&str>, routes: &[Route]) -> Option<Box<str>> {
+fn route(notes: &Notes<'_>, text: Placed<&str>, routes: Option<&[Route]>) -> Option<Box<str>> {
+    let routes = routes?;
     if routes.iter().any(|route| *route.name == *text.value) {
         return Some(text.value.into());
     }

@@ -78,7 +78,7 @@ pub struct Timeouts {
 
 impl Timeouts {
     /// An hour is the longest that anyone means; zero would fail every request.
-    const RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
+    const RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(1);
 }
 
 impl Default for Timeouts {
@@ -88,7 +88,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(30),
             write: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
         }
     }
 }
@@ -122,9 +122,12 @@ impl<'t> Upstreams<'t> {
         let missing = Diagnostic::error("E201", message).at(name.place);
         let candidate = nearest(name.value, self.by_name.keys().copied());
         let candidate = candidate.and_then(|name| self.list.get(*self.by_name.get(name)?));
-        notes.add(missing.help(candidate.map(|upstream| {
-            format!("did you mean {:?} ({})?", upstream.name, notes.locate(upstream.place))
-        })));
+        notes.add(missing.help(match candidate {
+            Some(upstream) => {
+                format!("did you mean {:?} ({})?", upstream.name, notes.locate(upstream.place))
+            }
+            None => format!("define it:\n[upstreams.{}]\nnodes = \"10.0.1.11:8080\"", name.value),
+        }));
         None
     }
 
@@ -143,7 +146,7 @@ impl<'t> Upstreams<'t> {
 
 fn upstream(mut table: Reader<'_>) -> Upstream {
     table.require("nodes", "write nodes = \"10.0.1.11:8080\"");
-    let nodes = table.value("nodes").and_then(Value::items);
+    let nodes = table.value("nodes").map(Value::items);
     if nodes.as_ref().is_some_and(Vec::is_empty) {
         let message = format!("{} has no nodes", table.name);
         table.notes.add(Diagnostic::error("E220", message).at(table.place));

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// The most digits that a duration or a size may have in all.
+/// The longest text of a duration, in bytes, and the most digits of one number in it.
 ///
-/// Fifteen are 31 million years in seconds, or a petabyte in bytes. The bound
-/// keeps both crates that do the reading within exact arithmetic: `humantime`
-/// would panic on a duration whose carry passes `u64::MAX` seconds, and
-/// `bytesize` would clamp without a word.
-const DIGITS_MAX: usize = 15;
+/// Nine digits are 31 years in seconds, so nobody is kept from anything. The
+/// bounds keep any sum below `u64::MAX` seconds, beyond which `humantime` would
+/// panic on the carry of its nanoseconds.
+const DURATION_BYTES_MAX: usize = 64;
+const DURATION_DIGITS_MAX: usize = 9;
+
+/// The most digits of a size: a petabyte in bytes. Beyond, `bytesize` would
+/// round or clamp without a word.
+const SIZE_DIGITS_MAX: usize = 15;
 
 /// Why a text is no duration or no size.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,10 +40,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
             help: format!("write \"{text}s\" for seconds, or \"{text}ms\" for milliseconds"),
         });
     }
-    if is_too_long(text) {
+    if text.len() > DURATION_BYTES_MAX || longest_number(text) > DURATION_DIGITS_MAX {
         return Err(ValueError {
             message: "too many digits for a duration",
-            help: format!("at most {DIGITS_MAX} digits"),
+            help: format!("at most {DURATION_DIGITS_MAX} digits for one unit"),
         });
     }
     humantime::parse_duration(text).map_err(|_| ValueError {
@@ -49,6 +53,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
 }
 
 /// Prints a duration so that [`parse_duration`] reads the same.
+#[must_use]
 pub fn print_duration(duration: Duration) -> impl fmt::Display {
     humantime::format_duration(duration)
 }
@@ -65,10 +70,10 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
             help: format!("write \"{text}B\" for bytes, or \"{text}MB\" for millions of them"),
         });
     }
-    if is_too_long(text) {
+    if longest_number(text) > SIZE_DIGITS_MAX {
         return Err(ValueError {
             message: "too many digits for a size",
-            help: format!("at most {DIGITS_MAX} digits"),
+            help: format!("at most {SIZE_DIGITS_MAX} digits"),
         });
     }
     text.parse::<ByteSize>()
@@ -83,6 +88,7 @@ pub fn parse_size(text: &str) -> Result<u64, ValueError> {
 }
 
 /// Prints a size in bytes in its largest whole unit, so that [`parse_size`] reads the same.
+#[must_use]
 pub fn print_size(bytes: u64) -> impl fmt::Display {
     const UNITS: [(u64, &str); 6] = [
         (bytesize::GIB, "GiB"),
@@ -104,8 +110,9 @@ fn is_bare_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && text.parse::<f64>().is_ok()
 }
 
-fn is_too_long(text: &str) -> bool {
-    text.bytes().filter(u8::is_ascii_digit).count() > DIGITS_MAX
+/// The digits of the longest number in a text.
+fn longest_number(text: &str) -> usize {
+    text.split(|char: char| !char.is_ascii_digit()).map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@
     reason = "a test may panic; that is how it fails"
 )]
 
-mod docs;
+mod conf;
+mod cors_configs;
+mod golden;
 mod harness;
 mod tidy;
 
