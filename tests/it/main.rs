@@ -13,6 +13,7 @@
 
 mod conf;
 mod cors_configs;
+mod docs;
 mod golden;
 mod harness;
 mod tidy;
