@@ -10,7 +10,9 @@ use super::Tables;
 use super::decode::{Placed, Reader, Value, nearest};
 use super::report::Diagnostic;
 use super::sources::{Notes, Place};
-use crate::cors::{self, Dangerous, Finding, Policy, PolicySpec, Severity, SharedOrigins};
+use crate::cors::{
+    self, Dangerous, Finding, OriginPattern, Policy, PolicySpec, Severity, SharedOrigins,
+};
 
 /// A policy and where it was written.
 #[derive(Debug)]
@@ -286,22 +288,12 @@ fn set(value: Value<'_>) -> Set<'_> {
     let (notes, place) = (value.notes, value.key_place);
     let entries = value.texts().unwrap_or_default();
     for entry in &entries {
-        if let Some(finding) = entry_finding(entry.value) {
-            notes.add(
-                Diagnostic::error(finding.code, finding.message).at(entry.place).help(finding.help),
-            );
+        if let Err(error) = OriginPattern::parse(entry.value) {
+            let found = Diagnostic::error(error.code, error.message);
+            notes.add(found.at(entry.place).help(error.help));
         }
     }
     Set { place, entries, used: false }
-}
-
-/// What is wrong with an origin on its own, apart from any policy.
-fn entry_finding(entry: &str) -> Option<Finding> {
-    const SYNTAX: [&str; 9] =
-        ["E102", "E103", "E104", "E105", "E106", "E107", "E108", "E110", "E118"];
-    let alone = PolicySpec { allow_origins: vec![entry.to_owned()], ..PolicySpec::default() };
-    let findings = Policy::new(&alone).err()?;
-    findings.into_iter().find(|finding| SYNTAX.contains(&finding.code))
 }
 
 /// `allow_origins_file`: an origin a line, and `#` starts a comment, for no origin has one.

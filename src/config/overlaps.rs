@@ -81,13 +81,13 @@ fn ambiguous(one: &Route, other: &Route, conflict: &Conflict) -> Diagnostic {
 }
 
 fn unreachable<'r>(route: &Route, takers: impl ExactSizeIterator<Item = &'r Route>) -> Diagnostic {
-    let takes = match takers.len() {
+    let effect = match takers.len() {
         1 => "takes every request that it could get",
         _ => "takes some of the requests that it could get",
     };
     let found = Diagnostic::warning("W212", format!("{} can never match", route.key()));
     takers.fold(found.at(route.place), |found, taker| {
-        found.related(taker.place, format!("{} ({}) {takes}", taker.key(), rank(taker)))
+        found.related(taker.place, format!("{} ({}) {effect}", taker.key(), rank(taker)))
     })
 }
 

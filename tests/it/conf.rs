@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use corsac::config;
+use proptest::prelude::*;
+
+use crate::golden::InMemory;
 
 fn conf() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
@@ -49,18 +52,17 @@ fn every_key_of_the_reference_is_one() {
         .map(|line| if is_key.is_match(line) { &line[2..] } else { line })
         .flat_map(|line| [line, "\n"])
         .collect();
-    let report = match config::parse(&uncommented, "corsac.toml") {
-        Ok((_, warnings)) => warnings,
-        Err(report) => report,
-    };
-    // Together, some examples are more than one policy would say; what must not
-    // be is a key that is unknown, or a value of the wrong form.
-    let of_form: Vec<_> =
-        report.diagnostics().iter().filter(|found| found.code.starts_with("E0")).collect();
-    assert!(of_form.is_empty(), "{}", report.to_text(false));
-    let references: Vec<_> =
-        report.diagnostics().iter().filter(|found| found.code.starts_with("E2")).collect();
-    assert!(references.is_empty(), "{}", report.to_text(false));
+    let origins = "https://partner.example.com\n".to_owned();
+    let files = [("corsac.toml".into(), uncommented.clone()), ("origins.txt".into(), origins)];
+    let files = InMemory(files.into_iter().collect());
+    let (config, _) = config::load(Path::new("corsac.toml"), &files)
+        .unwrap_or_else(|report| panic!("{}", report.to_text(false)));
+    // What is said to be a default is the default.
+    let defaults = assert_fine(&text, "corsac.toml");
+    assert_eq!(config.limits, defaults.limits);
+    assert_eq!(config.access_log, defaults.access_log);
+    assert_eq!(config.server, defaults.server);
+    assert_eq!(config.upstreams[0].timeouts, defaults.upstreams[0].timeouts);
     // Every key that a reader can ask for has its line here.
     for key in keys() {
         let written = regex::Regex::new(&format!(r"(?m)(^|[\[.{{,] *){key}( =|\]|\.)")).unwrap();
@@ -82,4 +84,39 @@ fn keys() -> Vec<String> {
     }
     assert!(keys.len() > 50, "the expression finds the keys");
     keys
+}
+
+proptest! {
+    /// The reference with a piece cut out and another put in: whatever that is,
+    /// what is reported lies in the text. The fuzz target does the same for long.
+    #[test]
+    fn a_damaged_reference_is_reported_where_it_is_damaged(
+        cut in 0.0..1.0_f64,
+        length in 0_usize..200,
+        put in "[\\[\\]{}=\"'#.,a-z0-9é\n ]{0,12}",
+    ) {
+        let reference = std::fs::read_to_string(conf().join("corsac.toml")).unwrap();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a share of the length, in bytes"
+        )]
+        let from = (cut * reference.len() as f64) as usize;
+        let from = reference.floor_char_boundary(from);
+        let to = reference.floor_char_boundary((from + length).min(reference.len()));
+        let text = [&reference[..from], &put, &reference[to..]].concat();
+        let report = match config::parse(&text, "corsac.toml") {
+            Ok((_, warnings)) => warnings,
+            Err(report) => report,
+        };
+        for found in report.diagnostics() {
+            let related = found.related.iter().map(|(place, _)| place);
+            for place in found.place.iter().chain(related) {
+                prop_assert!(text.get(place.start..place.end).is_some(), "{found:?}");
+            }
+        }
+        prop_assert_eq!(report.is_empty(), report.to_text(true).is_empty());
+        prop_assert!(report.to_json().starts_with(r#"{"ok":"#), "one object");
+    }
 }

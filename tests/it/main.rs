@@ -12,7 +12,6 @@
 )]
 
 mod conf;
-mod cors_configs;
 mod docs;
 mod golden;
 mod harness;
