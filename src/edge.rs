@@ -60,6 +60,10 @@ pub struct Decision<'s> {
 }
 
 /// What happens to a request once it is decided.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, on the stack; a box would cost each preflight an allocation"
+)]
 #[derive(Debug)]
 pub enum Step<'s> {
     /// The edge answers.

@@ -20,7 +20,6 @@ pub mod edits;
 pub mod route;
 pub mod upstream;
 
-
 pub mod edge;
 pub mod explain;
 pub mod load;

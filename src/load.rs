@@ -18,7 +18,7 @@ use crate::{
 pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> {
     let (config, warnings) = config::load(path, files)?;
     let failed: Vec<Diagnostic> =
-        config.tests.iter().filter_map(|test| run_test(&config, test).err()).collect();
+        config.tests.iter().filter_map(|test| failure(&config, test)).collect();
     if failed.is_empty() { Ok((config, warnings)) } else { Err(warnings.with(failed)) }
 }
 
@@ -54,13 +54,14 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Answer<'c>
     Answer { decision, status, headers }
 }
 
-fn run_test(config: &Config, test: &Test) -> Result<(), Diagnostic> {
+/// Runs a test. What is wrong, if anything is.
+fn failure(config: &Config, test: &Test) -> Option<Diagnostic> {
     let headers: HeaderMap = test.with.iter().cloned().collect();
     let request = Request::new(&test.method, &test.url, &headers);
     let answer = answer(config, &request);
     let route = answer.decision.route.and_then(|index| config.routes.get(index));
     let fail = |expected: String, got: String| {
-        Err(Diagnostic::failed_test(&test.name, test.place, &expected, &got))
+        Some(Diagnostic::failed_test(&test.name, test.place, &expected, &got))
     };
     if let Some(expected) = &test.expect.route {
         let got = route.map_or("none", |route| &route.name);
@@ -86,7 +87,7 @@ fn run_test(config: &Config, test: &Test) -> Result<(), Diagnostic> {
             return fail(format!("no {name}"), format!("{name}: {got}"));
         }
     }
-    Ok(())
+    None
 }
 
 /// All lines of a header, as one value.

@@ -11,7 +11,7 @@ pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Outcome
         Ok((_, report)) => (report, true),
         Err(report) => (report, false),
     };
-    let ok = loaded && !(deny_warnings && !report.is_empty());
+    let ok = loaded && (report.is_empty() || !deny_warnings);
     print(&report, format)?;
     if ok && format == Format::Text {
         writeln!(anstream::stdout(), "{}: the configuration is fine", path.display())?;

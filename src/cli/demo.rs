@@ -77,7 +77,8 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
     let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
     let text = CONFIGURATION
         .replace("{listen}", &listen.to_string())
-        .replace("{origin}", &origin.to_string());
+        .replace("{origin}", &origin.to_string())
+        .replace("{log}", if tour { "off" } else { "stdout" });
     let files = Memory::new(NAME, &text);
     let config = match load(Path::new(NAME), &files) {
         Ok((config, _)) => config,

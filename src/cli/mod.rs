@@ -102,7 +102,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigOption {
     /// The configuration [default: /etc/corsac/corsac.toml, else conf/corsac.toml]
-    #[arg(short, long = "config", value_name = "PATH")]
+    #[arg(short = 'c', long = "config", value_name = "PATH")]
     path: Option<PathBuf>,
 }
 

@@ -87,8 +87,11 @@ fn predicates(pattern: &Pattern) -> String {
         .join(" ")
 }
 
+/// A column: its title, and what stands in it.
+type Column = (&'static str, fn(&Row) -> String);
+
 fn print_table(rows: &[Row]) -> std::io::Result<()> {
-    let columns: [(&str, fn(&Row) -> String); 7] = [
+    let columns: [Column; 7] = [
         ("HOST", |row| row.host.clone()),
         ("PATH", |row| row.path.clone()),
         ("METHODS", |row| [row.methods.as_str(), &row.predicates].join(" ").trim_end().to_owned()),

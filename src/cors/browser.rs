@@ -250,6 +250,7 @@ impl fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::type_complexity, reason = "a table of cases is read row by row")]
 
     use super::*;
 

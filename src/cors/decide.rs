@@ -437,12 +437,9 @@ impl Policy {
         ] {
             replace(name, None, response, edits);
         }
-        match &self.answers.expose {
-            Some(value) if granted => {
-                replace(ACCESS_CONTROL_EXPOSE_HEADERS, value.clone(), response, edits)
-            }
-            None if granted => {}
-            _ => replace(ACCESS_CONTROL_EXPOSE_HEADERS, None, response, edits),
+        if !granted || self.expose().is_some() {
+            let value = self.answers.expose.clone().filter(|_| granted);
+            replace(ACCESS_CONTROL_EXPOSE_HEADERS, value, response, edits);
         }
     }
 

@@ -64,7 +64,7 @@ impl AllowMethods {
         }
     }
 
-    /// Whether a preflight for this method succeeds (cors.md, section 3, step 4).
+    /// Whether a preflight for this method succeeds (docs/cors.md, section 3, step 4).
     pub(super) fn allows(&self, method: &[u8]) -> bool {
         SAFELISTED.iter().any(|safe| safe.as_bytes() == method)
             || match self {

@@ -14,7 +14,7 @@
 //! of accepting `https://evil-x.preview.example.com`, for nobody but the owner of
 //! `example.com` can serve that; but `https://.*\.github\.io` is.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use regex::Regex;
 use regex_automata::Anchored;
@@ -33,7 +33,11 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 const SEARCH_STATES_MAX: usize = 100_000;
 const SEARCH_BYTES_MAX: usize = 16 << 20;
 /// Alternatives of one regex that are searched apart.
-const BRANCHES_MAX: usize = 64;
+const BRANCHES_MAX: usize = 256;
+
+/// A regex takes more than the bounds allow to be questioned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct TooLarge;
 
 /// A regex that matches whole origins, with what is needed to question it.
 #[derive(Debug)]
@@ -63,34 +67,44 @@ impl OriginRegex {
     }
 
     /// An origin that the regex accepts; `None` if it accepts none that a browser
-    /// sends, or is too large to tell.
-    pub(super) fn shortest_origin(&self) -> Option<String> {
+    /// sends.
+    pub(super) fn shortest_origin(&self) -> Result<Option<String>, TooLarge> {
         shortest_origin(&anchored(&self.hir))
     }
 
     /// An origin in which the regex is found, were it not anchored.
-    pub(super) fn shortest_origin_around(&self) -> Option<String> {
+    pub(super) fn shortest_origin_around(&self) -> Result<Option<String>, TooLarge> {
         shortest_origin(&format!(r"\A(?s:.)*(?:{})(?s:.)*\z", self.hir))
     }
 
     /// Whether it accepts an `http` origin that is not loopback.
-    pub(super) fn insecure_origin(&self) -> Option<String> {
+    pub(super) fn insecure_origin(&self) -> Result<Option<String>, TooLarge> {
         let search = Search::new(&anchored(&self.hir))?;
-        [2, 1]
-            .into_iter()
-            .filter_map(|labels| search.shortest("http://", Step::HostStart(labels)))
-            .find(|origin| Origin::parse(origin.as_bytes()).is_some_and(|o| !is_loopback(o.host())))
+        for labels in [2, 1] {
+            let found = search.shortest("http://", Step::HostStart(labels))?;
+            let open = |text: &String| {
+                Origin::parse(text.as_bytes()).is_some_and(|origin| !is_loopback(origin.host()))
+            };
+            if let Some(origin) = found.filter(open) {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
     }
 
     /// A hostile probe that the regex accepts; see the module's page for what that is.
     /// `http` for `https` counts unless insecure origins are `tolerated`.
-    pub(super) fn surprise(&self, insecure_tolerated: bool) -> Option<String> {
-        branches(&self.hir).iter().find_map(|branch| {
-            let seed = shortest_origin(&anchored(branch))?;
-            let accepted = Origin::parse(seed.as_bytes())?;
+    pub(super) fn surprise(&self, insecure_tolerated: bool) -> Result<Option<String>, TooLarge> {
+        for branch in branches(&self.hir) {
+            let seed = shortest_origin(&anchored(&branch))?.unwrap_or_default();
+            let Some(accepted) = Origin::parse(seed.as_bytes()) else { continue };
             let mut probes = probes(&accepted, insecure_tolerated).into_iter();
-            probes.find(|probe| self.regex.is_match(probe))
-        })
+            let surprise = probes.find(|probe| self.regex.is_match(probe));
+            if surprise.is_some() {
+                return Ok(surprise);
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -99,20 +113,25 @@ fn anchored(hir: &Hir) -> String {
 }
 
 /// The alternatives of a regex, alternations in its middle multiplied out, so that
-/// a careful first one does not hide a careless second. At most [`BRANCHES_MAX`].
+/// a careful first one does not hide a careless second. Where there would be over
+/// [`BRANCHES_MAX`], some stay together; none is left out.
 fn branches(hir: &Hir) -> Vec<Hir> {
-    match hir.kind() {
-        HirKind::Alternation(parts) => parts.iter().flat_map(branches).take(BRANCHES_MAX).collect(),
+    let split = match hir.kind() {
+        HirKind::Alternation(parts) => parts.iter().flat_map(branches).collect(),
         HirKind::Capture(capture) => branches(&capture.sub),
         HirKind::Concat(parts) => parts.iter().fold(vec![Hir::empty()], |heads, part| {
-            let tails = branches(part);
+            let mut tails = branches(part);
+            if heads.len() * tails.len() > BRANCHES_MAX {
+                tails = vec![part.clone()];
+            }
             let joined = heads.iter().flat_map(|head| {
                 tails.iter().map(move |tail| Hir::concat(vec![head.clone(), tail.clone()]))
             });
-            joined.take(BRANCHES_MAX).collect()
+            joined.collect()
         }),
         _ => vec![hir.clone()],
-    }
+    };
+    if split.len() > BRANCHES_MAX { vec![hir.clone()] } else { split }
 }
 
 /// What an attacker would try where `accepted` is allowed. Those that only the owner
@@ -151,7 +170,7 @@ fn owned_domain(host: &str) -> &str {
 
 /// The shortest origin that an anchored regex accepts, preferring `https`, then a
 /// host of two labels, for that looks like what its author had in mind.
-fn shortest_origin(anchored: &str) -> Option<String> {
+fn shortest_origin(anchored: &str) -> Result<Option<String>, TooLarge> {
     let search = Search::new(anchored)?;
     let starts = [
         ("https://", Step::HostStart(2)),
@@ -160,7 +179,13 @@ fn shortest_origin(anchored: &str) -> Option<String> {
         ("http://", Step::HostStart(1)),
         ("", Step::SchemeStart),
     ];
-    starts.into_iter().find_map(|(prefix, step)| search.shortest(prefix, step))
+    for (prefix, step) in starts {
+        let found = search.shortest(prefix, step)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Where in the grammar of an origin a text stands. A number counts the labels
@@ -184,18 +209,19 @@ impl Step {
     fn next(self, byte: u8) -> Option<Self> {
         let label = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
         match (self, byte) {
-            (Self::SchemeStart | Self::Scheme, b'a'..=b'z') => Some(Self::Scheme),
-            (Self::Scheme, b'0'..=b'9' | b'+' | b'-' | b'.' | b'_') => Some(Self::Scheme),
+            (Self::SchemeStart | Self::Scheme, b'a'..=b'z')
+            | (Self::Scheme, b'0'..=b'9' | b'+' | b'-' | b'.' | b'_') => Some(Self::Scheme),
             (Self::Scheme, b':') => Some(Self::Colon),
             (Self::Colon, b'/') => Some(Self::Slash),
             (Self::Slash, b'/') => Some(Self::HostStart(1)),
-            (Self::HostStart(1), b'[') => Some(Self::Bracket),
             (Self::HostStart(lacking) | Self::Dot(lacking), _) if label => {
                 Some(Self::Label(lacking.saturating_sub(1)))
             }
             (Self::Label(lacking), _) if label => Some(Self::Label(lacking)),
             (Self::Label(lacking), b'.') => Some(Self::Dot(lacking)),
-            (Self::Bracket, b'a'..=b'f' | b'0'..=b'9' | b':') => Some(Self::Bracket),
+            (Self::HostStart(1), b'[') | (Self::Bracket, b'a'..=b'f' | b'0'..=b'9' | b':') => {
+                Some(Self::Bracket)
+            }
             (Self::Bracket, b']') => Some(Self::BracketEnd),
             (Self::Label(0) | Self::BracketEnd, b':') => Some(Self::PortStart),
             (Self::PortStart, b'1'..=b'9') => Some(Self::Port(1)),
@@ -219,48 +245,55 @@ struct Search {
 }
 
 impl Search {
-    fn new(anchored: &str) -> Option<Self> {
+    fn new(anchored: &str) -> Result<Self, TooLarge> {
         let dfa = DFA::builder()
             // Origins are ASCII, where a Unicode word boundary is an ASCII one.
             .configure(DFA::config().unicode_word_boundary(true).cache_capacity(SEARCH_BYTES_MAX))
             .syntax(syntax::Config::new())
             .build(anchored)
-            .ok()?;
-        Some(Self { dfa })
+            .map_err(|_over_its_limits| TooLarge)?;
+        Ok(Self { dfa })
     }
 
     /// Breadth first through the product of both automata: linear in its states, and
     /// the first end that is found is the shortest.
-    fn shortest(&self, prefix: &str, start: Step) -> Option<String> {
+    fn shortest(&self, prefix: &str, start: Step) -> Result<Option<String>, TooLarge> {
         let mut cache = self.dfa.create_cache();
-        let mut state =
-            self.dfa.start_state(&mut cache, &start::Config::new().anchored(Anchored::Yes)).ok()?;
-        for byte in prefix.bytes() {
-            state = self.dfa.next_state(&mut cache, state, byte).ok()?;
-        }
+        let state = self.after(&mut cache, prefix)?;
         // Each visited pair, with the byte that led there and from where.
         let mut visited: Vec<(LazyStateID, Step, u8, usize)> = vec![(state, start, 0, 0)];
         let mut seen = HashSet::from([(state, start)]);
-        let mut queue = VecDeque::from([0]);
-        while let Some(at) = queue.pop_front() {
-            let &(state, step, ..) = visited.get(at)?;
+        let mut at = 0;
+        while let Some(&(state, step, ..)) = visited.get(at) {
             if step.may_end() && self.accepts(&mut cache, state) {
                 let origin = spell(prefix, &visited, at);
                 if Origin::parse(origin.as_bytes()).is_some() {
-                    return Some(origin);
+                    return Ok(Some(origin));
                 }
             }
             for &byte in ALPHABET {
                 let Some(step) = step.next(byte) else { continue };
-                let state = self.dfa.next_state(&mut cache, state, byte).ok()?;
-                let lost = state.is_dead() || state.is_quit() || cache.clear_count() > 0;
-                if !lost && visited.len() < SEARCH_STATES_MAX && seen.insert((state, step)) {
-                    queue.push_back(visited.len());
+                let state = self.dfa.next_state(&mut cache, state, byte).map_err(|_| TooLarge)?;
+                // A cache that was cleared has given its state ids to others.
+                if cache.clear_count() > 0 || visited.len() > SEARCH_STATES_MAX {
+                    return Err(TooLarge);
+                }
+                if !state.is_dead() && seen.insert((state, step)) {
                     visited.push((state, step, byte, at));
                 }
             }
+            at += 1;
         }
-        None
+        Ok(None)
+    }
+
+    /// The state after the prefix.
+    fn after(&self, cache: &mut Cache, prefix: &str) -> Result<LazyStateID, TooLarge> {
+        let anchored = start::Config::new().anchored(Anchored::Yes);
+        let start = self.dfa.start_state(cache, &anchored).map_err(|_| TooLarge)?;
+        prefix.bytes().try_fold(start, |state, byte| {
+            self.dfa.next_state(cache, state, byte).map_err(|_cache_full| TooLarge)
+        })
     }
 
     fn accepts(&self, cache: &mut Cache, state: LazyStateID) -> bool {
@@ -306,7 +339,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let regex = OriginRegex::parse(text).unwrap();
-            assert_eq!(regex.shortest_origin().as_deref(), expected, "{text}");
+            assert_eq!(regex.shortest_origin().unwrap().as_deref(), expected, "{text}");
         }
     }
 
@@ -337,21 +370,24 @@ mod tests {
         ];
         for (text, expected) in cases {
             let regex = OriginRegex::parse(text).unwrap();
-            let found = regex.surprise(false);
+            let found = regex.surprise(false).unwrap();
             let same = found.as_deref() == expected;
             // Which probe is accepted first is no promise; whether one is, is.
             assert_eq!(found.is_some(), expected.is_some(), "{text}: {found:?}");
             assert!(same || expected.is_some(), "{text}: {found:?}");
         }
         let open_scheme = OriginRegex::parse(r"https?://app\.example\.com").unwrap();
-        assert_eq!(open_scheme.surprise(true), None);
+        assert_eq!(open_scheme.surprise(true), Ok(None));
     }
 
     #[test]
     fn an_unanchored_search_is_recognised() {
         let regex = OriginRegex::parse(r"\.example\.com$").unwrap();
-        assert_eq!(regex.shortest_origin_around().as_deref(), Some("https://a.example.com"));
-        assert_eq!(OriginRegex::parse("https://A").unwrap().shortest_origin_around(), None);
+        assert_eq!(
+            regex.shortest_origin_around().unwrap().as_deref(),
+            Some("https://a.example.com")
+        );
+        assert_eq!(OriginRegex::parse("https://A").unwrap().shortest_origin_around(), Ok(None));
     }
 
     #[test]
@@ -378,7 +414,10 @@ mod tests {
     fn what_is_too_large_is_refused_and_what_is_large_is_searched_in_bounds() {
         assert!(OriginRegex::parse(r"https://(\w{100}){100}").is_err());
         let wide = OriginRegex::parse(r"https://(a|b.|c..|d...){1,40}\.example\.com").unwrap();
-        assert!(wide.shortest_origin().is_some());
+        assert!(wide.shortest_origin().unwrap().is_some());
+        // Its automaton doubles with each of the last letters.
+        let explosive = OriginRegex::parse(r"https://(a|b)*a[ab]{30}/").unwrap();
+        assert_eq!(explosive.shortest_origin(), Err(TooLarge));
         assert_eq!(OriginRegex::parse("(").unwrap_err(), "unclosed group");
     }
 }

@@ -25,7 +25,7 @@ use super::{expose, sources};
 /// fetch").
 const MAX_AGE_DEFAULT: Duration = Duration::from_secs(5);
 /// Firefox keeps preflight results for at most 24 h, Chromium for 2 h.
-const MAX_AGE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_AGE_KEPT: Duration = Duration::from_hours(24);
 /// RFC 9111, section 1.2.2: larger delta-seconds need not be understood.
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(i32::MAX.unsigned_abs() as u64);
 
@@ -70,8 +70,8 @@ pub(super) struct Answers {
     pub(super) refused: HeaderMap,
     /// An actual request, with 403.
     pub(super) actual_refused: HeaderMap,
-    /// ACEH of actual responses. Outer `None`: the upstream's is kept.
-    pub(super) expose: Option<Option<HeaderValue>>,
+    /// Access-Control-Expose-Headers, unless the list is empty or not configured.
+    pub(super) expose: Option<HeaderValue>,
 }
 
 impl Policy {
@@ -111,8 +111,8 @@ impl Policy {
                 || spec.preflight_failure == PreflightFailure::Opaque,
             headers: headers.is_echo() || spec.preflight_failure == PreflightFailure::Opaque,
         };
-        let expose =
-            spec.expose_headers.as_ref().map(|names| joined(names.iter().map(String::as_str)));
+        let exposed = spec.expose_headers.iter().flatten();
+        let expose = joined(exposed.map(String::as_str));
         let granted =
             granted(origins.scope(), &methods, &headers, expose.as_ref(), credentials, max_age);
         let answers = Answers {
@@ -304,7 +304,7 @@ fn granted(
     scope: Scope,
     methods: &AllowMethods,
     headers: &AllowHeaders,
-    expose: Option<&Option<HeaderValue>>,
+    expose: Option<&HeaderValue>,
     credentials: bool,
     max_age: Duration,
 ) -> HeaderMap {
@@ -315,7 +315,7 @@ fn granted(
         (ACCESS_CONTROL_ALLOW_METHODS, methods.answer()),
         (ACCESS_CONTROL_ALLOW_HEADERS, headers.answer()),
         (ACCESS_CONTROL_MAX_AGE, Some(shared(max_age.as_secs().to_string()))),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, expose.cloned().flatten()),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, expose.cloned()),
     ];
     values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

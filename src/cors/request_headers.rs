@@ -279,6 +279,7 @@ pub fn names_header(headers: &HeaderMap, name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::type_complexity, reason = "a table of cases is read row by row")]
 
     use proptest::prelude::*;
 

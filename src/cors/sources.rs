@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::findings::Findings;
-use super::origin_regex::OriginRegex;
+use super::origin_regex::{OriginRegex, TooLarge};
 use super::origins::OriginSet;
 use super::pattern::{OriginPattern, TuplePattern};
 use super::spec::{Place, PolicySpec, Severity};
@@ -234,7 +234,6 @@ fn check_regex(
     spec: &PolicySpec,
     findings: &mut Findings,
 ) -> Option<OriginRegex> {
-    let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
     let regex = match OriginRegex::parse(text) {
         Ok(regex) => regex,
         Err(why) => {
@@ -242,25 +241,33 @@ fn check_regex(
             return None;
         }
     };
-    if regex.shortest_origin().is_none() {
-        match regex.shortest_origin_around() {
+    if check_meaning(&regex, text, place, spec, findings) == Err(TooLarge) {
+        let message = format!("'{text}' is too large to tell what it accepts");
+        findings.error("E120", place, message);
+        findings.help("write several simpler ones");
+    }
+    Some(regex)
+}
+
+/// Asks a regex what it accepts.
+fn check_meaning(
+    regex: &OriginRegex,
+    text: &str,
+    place: Place,
+    spec: &PolicySpec,
+    findings: &mut Findings,
+) -> Result<(), TooLarge> {
+    let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
+    if regex.shortest_origin()?.is_none() {
+        let message = match regex.shortest_origin_around()? {
             Some(origin) => {
-                let message = format!(
-                    "'{text}' matches no whole origin; as a search it would find {origin:?}"
-                );
-                findings.warning("W122", place, message);
-                findings
-                    .help("a regex matches from the scheme to the end: start it with 'https://'");
+                format!("'{text}' matches no whole origin; as a search it would find {origin:?}")
             }
-            None => {
-                findings.warning(
-                    "W122",
-                    place,
-                    format!("'{text}' matches no origin that a browser sends"),
-                );
-            }
-        }
-    } else if let Some(probe) = regex.surprise(dangerous.insecure_origins) {
+            None => format!("'{text}' matches no origin that a browser sends"),
+        };
+        findings.warning("W122", place, message);
+        findings.help("a regex matches from the scheme to the end: start it with 'https://'");
+    } else if let Some(probe) = regex.surprise(dangerous.insecure_origins)? {
         let message = format!("'{text}' also accepts {probe:?}");
         if credentials && !dangerous.regex_matches_anything {
             findings.error("E121", place, message);
@@ -268,8 +275,9 @@ fn check_regex(
             findings.warning("W121", place, message);
         }
         findings.help(r"escape dots as '\.', write the scheme out, and end labels with '\.'");
-    } else if let Some(origin) =
-        regex.insecure_origin().filter(|_| credentials && !dangerous.insecure_origins)
+    } else if credentials
+        && !dangerous.insecure_origins
+        && let Some(origin) = regex.insecure_origin()?
     {
         let message = format!(
             "'{text}' accepts {origin:?}, with credentials: whoever sits on the network can act for a signed-in user"
@@ -277,5 +285,5 @@ fn check_regex(
         findings.error("E113", place, message);
         findings.help("write https, or set `dangerous.insecure_origins = true`");
     }
-    Some(regex)
+    Ok(())
 }

@@ -135,7 +135,7 @@ choice! {
 choice! {
     /// `websocket`: whether a WebSocket upgrade of a denied origin is stopped.
     WebSocketMode {
-        /// It is not: CORS does not cover WebSockets.
+        /// It is not: CORS does not cover `WebSocket`s.
         #[default]
         Ignore = "ignore",
         /// It is.

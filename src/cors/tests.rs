@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
 
 mod conformance;
+mod decisions;
+mod diagnostics;
 mod properties;

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn merging() {
-        let many: String = (0..40).map(|i| format!("x-{i}, ")).collect();
+        let many: String = (0..40).fold(String::new(), |line, i| line + &format!("x-{i}, "));
         let many_merged = format!("{many}Origin");
         #[rustfmt::skip]
         let cases: [(&[&str], Option<&str>); 15] = [

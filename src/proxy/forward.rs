@@ -9,12 +9,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::Context;
-use crate::{
-    config::Upstream,
-    edge::{Decision, Request},
-    edits::Edit,
-    upstream::Endpoint,
-};
+use crate::{config::Upstream, edge::Request, edits::Edit, upstream::Endpoint};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -28,16 +23,15 @@ const SPOOFABLE: [HeaderName; 4] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// The head, as [`crate::edge`] looks at it. HTTP/1.1 without a `Host` is refused
-/// (RFC 9112, 3.2), which Pingora does not do.
-pub(super) fn request(head: &RequestHeader) -> Result<Request<'_>, Decision<'static>> {
-    let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
-    let host = match host {
-        Some(host) => std::str::from_utf8(host).map_err(|_| Decision::host_missing())?,
-        None if head.version >= Version::HTTP_11 => return Err(Decision::host_missing()),
+/// The head, as [`crate::edge`] looks at it. `None`: HTTP/1.1 without a `Host`,
+/// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
+pub(super) fn request(head: &RequestHeader) -> Option<Request<'_>> {
+    let host = match head.headers.get(HOST) {
+        Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
+        None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
-    Ok(Request {
+    Some(Request {
         method: &head.method,
         host,
         path: head.uri.path(),

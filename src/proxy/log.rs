@@ -49,7 +49,7 @@ impl AccessLog {
     }
 }
 
-/// One line. `docs/operations.md` says what its fields mean.
+/// One line. `docs/config.md` says what its fields mean.
 #[derive(Debug, Serialize)]
 pub(super) struct Line<'r> {
     time: String,

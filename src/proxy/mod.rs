@@ -109,8 +109,8 @@ impl ProxyHttp for Proxy {
         let snapshot = self.snapshots.load();
         let head = session.req_header();
         let decision = match forward::request(head) {
-            Ok(request) => edge::decide(snapshot.config(), &request),
-            Err(refusal) => refusal,
+            Some(request) => edge::decide(snapshot.config(), &request),
+            None => edge::Decision::host_missing(),
         };
         ctx.cors = decision.cors;
         let (upstream, path, mut reply) = match decision.step {
@@ -120,7 +120,7 @@ impl ProxyHttp for Proxy {
                 if reply.status == StatusCode::BAD_REQUEST {
                     session.as_downstream_mut().set_keepalive(None);
                 }
-                (None, None, Some(reply::Written::new(reply)))
+                (None, None, Some(reply::Written::new(&reply)))
             }
         };
         let judgement = decision.judgement;

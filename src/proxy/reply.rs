@@ -24,7 +24,7 @@ pub(super) struct Written {
 
 impl Written {
     /// Makes the head: what was prebuilt, and the few headers of this reply alone.
-    pub(super) fn new(reply: Reply<'_>) -> Self {
+    pub(super) fn new(reply: &Reply<'_>) -> Self {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = reply.status;
         if let Some(prebuilt) = reply.prebuilt {
@@ -75,7 +75,7 @@ pub(super) async fn send_error(
     }
     // How much of the request was read is not known, so the connection must close.
     session.as_downstream_mut().set_keepalive(None);
-    let mut reply = Written::new(Reply::error(status, cause));
+    let mut reply = Written::new(&Reply::error(status, cause));
     reply.finish(serving);
     match reply.send(session).await {
         Ok(()) => status.as_u16(),

@@ -45,11 +45,8 @@ impl ServeHttp for Echo {
 /// No thread or no port is to be had.
 pub fn start_echo() -> io::Result<SocketAddr> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let bound = {
-        let _guard = runtime.enter();
-        Bound::new("echo", SocketAddr::from(([127, 0, 0, 1], 0)))
-            .map_err(|error| io::Error::other(error.to_string()))?
-    };
+    let bound = Bound::new("echo", SocketAddr::from(([127, 0, 0, 1], 0)))
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let address = bound.address;
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
         let (_stop, stopped) = watch::channel(false);

@@ -8,8 +8,9 @@ use std::{
 };
 
 use pingora_core::apps::ServerApp;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::TcpListener,
     sync::{mpsc, watch},
 };
 
@@ -17,7 +18,7 @@ use super::connection::Connection;
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
-const BACKLOG: u32 = 65_535;
+const BACKLOG: i32 = 65_535;
 
 /// How long accepting pauses when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -64,7 +65,7 @@ impl fmt::Display for BindError {
 }
 
 impl Bound {
-    /// Binds `address` for the listener `name`. Needs a runtime.
+    /// Binds `address` for the listener `name`.
     pub(super) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
         listen(address)
             .map(|(socket, bound)| Self { name: name.to_owned(), address: bound, socket })
@@ -109,13 +110,19 @@ impl Bound {
 }
 
 fn listen(address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Lets a restart bind while connections of the last process linger in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    let listener = socket.listen(BACKLOG)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` means IPv6, so that `0.0.0.0` can stand beside it.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = StdListener::from(socket);
     let bound = listener.local_addr()?;
-    Ok((listener.into_std()?, bound))
+    Ok((listener, bound))
 }
 
 /// EMFILE, ENFILE, ENOBUFS and ENOMEM: accepting again at once would only spin.

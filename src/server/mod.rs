@@ -107,7 +107,7 @@ pub fn start(config: Config) -> Result<Server, StartError> {
         .thread_name("corsac")
         .enable_all()
         .build()?;
-    let _context = runtime.enter();
+    let context = runtime.enter();
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
     let listeners = bind(&config)?;
@@ -131,7 +131,7 @@ pub fn start(config: Config) -> Result<Server, StartError> {
         addresses.push(listener.address);
         runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone()));
     }
-    drop(_context);
+    drop(context);
     log::info!("ready");
     Ok(Server { runtime, signals, app, addresses, stop, last_closed, writer })
 }

@@ -181,7 +181,9 @@ mod tests {
         let pool = Pool::new(vec![node(3, &[1]), node(2, &[2]), node(5, &[3])]);
         for _ in 0..3 {
             let mut count = [0; 4];
-            ports(&pool, 10).into_iter().for_each(|port| count[usize::from(port)] += 1);
+            for port in ports(&pool, 10) {
+                count[usize::from(port)] += 1;
+            }
             assert_eq!(count, [0, 3, 2, 5]);
         }
     }

@@ -12,6 +12,7 @@
 )]
 
 mod conf;
+mod docs;
 mod golden;
 mod harness;
 mod tidy;

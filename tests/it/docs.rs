@@ -1,0 +1,125 @@
+//! What the documents say is true: every block of TOML in them is read as the
+//! program reads it, and their tables of codes are the program's.
+//!
+//! The language of a block says what it is: `toml` is a whole configuration,
+//! `toml part` the rest of one, `toml policy` the keys of a CORS policy, and
+//! `toml wrong` a configuration that must not load.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use corsac::config::{self, codes::CODES};
+
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/cors.md",
+    "docs/config.md",
+    "docs/performance.md",
+];
+
+/// What a `toml part` is a part of.
+const BASE: &str = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
+                    [upstreams.app]\nnodes = \"127.0.0.1:8081\"\n";
+
+/// What a `toml policy` is the policy of.
+const ROUTE: &str = "[services.s]\nupstream = \"app\"\n[services.s.routes.r]\npaths = \"/*\"\n";
+
+fn read(document: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// The blocks of code of a document: language, first line, text.
+fn blocks(document: &str) -> Vec<(String, usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, usize, String)> = None;
+    for (number, line) in read(document).lines().enumerate() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(language)) => {
+                open = Some((language.trim().to_owned(), number + 2, String::new()));
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some((_, _, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_block_of_toml_loads() {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        for (language, line, text) in blocks(document) {
+            let (text, loads) = match language.as_str() {
+                "toml" => (text, true),
+                "toml part" => (format!("{BASE}{text}"), true),
+                "toml policy" => (format!("{BASE}{ROUTE}[services.s.cors]\n{text}"), true),
+                "toml wrong" => (text, false),
+                _ if language.starts_with("toml") => {
+                    wrong.push(format!("{document}:{line}: {language:?} is no kind of block"));
+                    continue;
+                }
+                _ => continue,
+            };
+            seen += 1;
+            match config::parse(&text, "block.toml") {
+                Ok((_, report)) if !loads => {
+                    wrong.push(format!("{document}:{line} loads: {}", report.to_text(false)));
+                }
+                Err(report) if loads => {
+                    wrong.push(format!("{document}:{line}:\n{}", report.to_text(false)));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 10, "only {seen} blocks of TOML were found");
+}
+
+/// The codes that a document's tables have a row for: `| E101 | … |`.
+fn rows(document: &str) -> Vec<String> {
+    let is_code = |cell: &&str| {
+        cell.len() == 4
+            && cell.starts_with(['E', 'W'])
+            && cell.chars().skip(1).all(|digit| digit.is_ascii_digit())
+    };
+    read(document)
+        .lines()
+        .filter_map(|line| line.strip_prefix('|')?.split('|').next())
+        .map(|cell| cell.trim().trim_matches('`'))
+        .filter(is_code)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_code_has_one_row() {
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for code in ["docs/cors.md", "docs/config.md"].into_iter().flat_map(rows) {
+        *count.entry(code).or_default() += 1;
+    }
+    let expected: BTreeMap<String, usize> =
+        CODES.iter().map(|(code, _)| ((*code).to_owned(), 1)).collect();
+    assert_eq!(count, expected);
+}
+
+/// The date that `corsac --version` prints is that of the list that is compiled in.
+#[test]
+fn the_date_of_the_public_suffix_list() {
+    const VERSION: &str = "2.1.247";
+    let lock = read("Cargo.lock");
+    assert!(
+        lock.contains(&format!("name = \"psl\"\nversion = \"{VERSION}\"\n")),
+        "psl has another version: set LIST_DATE to the day on which that was published"
+    );
+    assert_eq!(corsac::cors::PUBLIC_SUFFIX_LIST_DATE, "2026-11-05");
+}
