@@ -1,11 +1,14 @@
 //! Why a request gets what it gets, every step named, and what a browser makes
 //! of the answer.
 
+use std::{borrow::Cow, fmt};
+
+use anstyle::{AnsiColor, Style};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
     header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Action, Config, Cors, Place, Route},
@@ -32,7 +35,7 @@ pub struct Asked {
 }
 
 /// Why a request gets what it gets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Explanation {
     /// The requests that a browser sends for it: a preflight, if need be, and
     /// the request itself.
@@ -42,7 +45,7 @@ pub struct Explanation {
 }
 
 /// One request, what was decided, and the answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Exchange {
     /// Its method and URL.
     pub request: String,
@@ -59,10 +62,10 @@ pub struct Exchange {
 }
 
 /// One step of a decision.
-#[derive(Debug, Eq, PartialEq, Serialize)]
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Explained {
     /// What is decided: one word.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// How, and why.
     pub says: String,
     /// File and line of what decides it.
@@ -70,12 +73,54 @@ pub struct Explained {
 }
 
 /// What a browser makes of the answers.
-#[derive(Debug, Eq, PartialEq, Serialize)]
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Verdict {
     /// Whether the page may read the answer. `None`: CORS has no say.
     pub allowed: Option<bool>,
     /// As a developer would see it in the console.
     pub says: String,
+}
+
+const HEADING: Style = AnsiColor::Cyan.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const QUIET: Style = Style::new().dimmed();
+
+/// For people, in colour.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for exchange in &self.exchanges {
+            writeln!(f, "{exchange}")?;
+        }
+        let (style, word) = match self.verdict.allowed {
+            Some(true) => (GOOD, "allowed"),
+            Some(false) => (BAD, "blocked"),
+            None => (QUIET, "not CORS"),
+        };
+        writeln!(f, "browser: {style}{word}{style:#}: {}", self.verdict.says)
+    }
+}
+
+impl fmt::Display for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADING}{}{HEADING:#}", self.request)?;
+        for (name, value) in &self.headers {
+            writeln!(f, "    {name}: {value}")?;
+        }
+        for step in &self.steps {
+            write!(f, "  {:9} {}", step.step, step.says)?;
+            match &step.place {
+                Some(place) => writeln!(f, "  {QUIET}{place}{QUIET:#}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let by = if self.at_the_edge { "" } else { "  (if the upstream answers 200)" };
+        writeln!(f, "  answer    {}{by}", self.status)?;
+        for (name, value) in &self.answer {
+            writeln!(f, "    {name}: {value}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Explains a request.
@@ -372,7 +417,7 @@ impl<'c> Steps<'c> {
     fn tell(&mut self, step: &'static str, says: String, place: Option<Place>) {
         let place =
             place.and_then(|place| self.config.locate(place)).map(|place| place.to_string());
-        self.steps.push(Explained { step, says, place });
+        self.steps.push(Explained { step: step.into(), says, place });
     }
 }
 

@@ -2,85 +2,71 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use anstyle::{AnsiColor, Style};
 use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
 
-use super::{Format, NO, Outcome, complain, print_json, print_report};
+use super::{Format, NO, Outcome, complain, print_json, print_report, socket::Socket};
 use crate::{
-    explain::{Asked, Exchange, Explanation, explain as explain_request},
+    explain::{Asked, Explanation, explain as explain_request},
     load::load,
-    server::Disk,
+    server::{Disk, LiveRequest},
 };
-
-const HEADING: Style = AnsiColor::Cyan.on_default().bold();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const QUIET: Style = Style::new().dimmed();
 
 /// Reads `name: value`.
 pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written \"name: value\"")?;
     let name = name.trim().parse().map_err(|_| format!("not a header name: {name:?}"))?;
-    let value = HeaderValue::from_str(value.trim())
-        .map_err(|_| format!("not a header value: {value:?}"))?;
+    let value =
+        HeaderValue::from_str(value.trim()).map_err(|_| format!("not a header value: {value:?}"))?;
     Ok((name, value))
 }
 
-/// Says what becomes of a request. Exits with 1 where a browser blocks it.
+/// Says what becomes of a request by the configuration at `path`. Exits with 1
+/// where a browser blocks it.
 pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
-    if asked.url.host().is_none() {
+    if !is_whole(asked) {
+        return Ok(ExitCode::from(2));
+    }
+    match load(path, &Disk) {
+        Ok((config, _)) => print(&explain_request(&config, asked), format),
+        Err(report) => {
+            print_report(&report)?;
+            Ok(NO)
+        }
+    }
+}
+
+/// As [`explain`], by the configuration that a running corsac serves.
+pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Outcome {
+    if !is_whole(asked) {
+        return Ok(ExitCode::from(2));
+    }
+    let body = serde_json::to_vec(&LiveRequest::of(asked))?;
+    let answer = socket.post("/explain", &body)?;
+    if answer.status != 200 {
+        complain(answer.body.trim_end());
+        return Ok(NO);
+    }
+    let mut json = serde_json::Deserializer::from_str(&answer.body);
+    print(&Explanation::deserialize(&mut json)?, format)
+}
+
+fn is_whole(asked: &Asked) -> bool {
+    let whole = asked.url.host().is_some();
+    if !whole {
         complain(&format!(
             "{} is no whole URL; write one such as https://api.example.com/v1/orders",
             asked.url
         ));
-        return Ok(ExitCode::from(2));
     }
-    let config = match load(path, &Disk) {
-        Ok((config, _)) => config,
-        Err(report) => {
-            print_report(&report)?;
-            return Ok(NO);
-        }
-    };
-    let explanation = explain_request(&config, asked);
+    whole
+}
+
+fn print(explanation: &Explanation, format: Format) -> Outcome {
     match format {
-        Format::Json => print_json(&explanation)?,
-        Format::Text => print(&explanation)?,
+        Format::Json => print_json(explanation)?,
+        Format::Text => write!(anstream::stdout(), "{explanation}")?,
     }
     let blocked = explanation.verdict.allowed == Some(false);
     Ok(if blocked { NO } else { ExitCode::SUCCESS })
-}
-
-fn print(explanation: &Explanation) -> std::io::Result<()> {
-    let mut out = anstream::stdout();
-    for exchange in &explanation.exchanges {
-        print_exchange(&mut out, exchange)?;
-        writeln!(out)?;
-    }
-    let (style, word) = match explanation.verdict.allowed {
-        Some(true) => (GOOD, "allowed"),
-        Some(false) => (BAD, "blocked"),
-        None => (QUIET, "not CORS"),
-    };
-    writeln!(out, "browser: {style}{word}{style:#}: {}", explanation.verdict.says)
-}
-
-fn print_exchange(out: &mut impl Write, exchange: &Exchange) -> std::io::Result<()> {
-    writeln!(out, "{HEADING}{}{HEADING:#}", exchange.request)?;
-    for (name, value) in &exchange.headers {
-        writeln!(out, "    {name}: {value}")?;
-    }
-    for step in &exchange.steps {
-        write!(out, "  {:9} {}", step.step, step.says)?;
-        match &step.place {
-            Some(place) => writeln!(out, "  {QUIET}{place}{QUIET:#}")?,
-            None => writeln!(out)?,
-        }
-    }
-    let by = if exchange.at_the_edge { "" } else { "  (if the upstream answers 200)" };
-    writeln!(out, "  answer    {}{by}", exchange.status)?;
-    for (name, value) in &exchange.answer {
-        writeln!(out, "    {name}: {value}")?;
-    }
-    Ok(())
 }

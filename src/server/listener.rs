@@ -26,7 +26,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A bound socket, not accepted from yet.
 #[derive(Debug)]
 pub(super) struct Bound {
-    /// The listener's name in the configuration.
+    /// The key of the configuration that names it, such as `listeners.http`.
     pub(super) name: String,
     /// The address that it got; its port is never 0.
     pub(super) address: SocketAddr,
@@ -37,21 +37,30 @@ pub(super) struct Bound {
 #[derive(Debug)]
 pub(super) struct BindError {
     name: String,
-    address: SocketAddr,
+    /// As it is written.
+    address: String,
     cause: io::Error,
+}
+
+impl BindError {
+    pub(super) fn new(name: &str, address: &str, cause: io::Error) -> Self {
+        Self { name: name.to_owned(), address: address.to_owned(), cause }
+    }
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, address, cause } = self;
-        write!(f, "listeners.{name} cannot listen on {address}: ")?;
+        write!(f, "{name} cannot listen on {address}: ")?;
         match cause.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "the address is in use; stop what listens there (`ss -ltnp 'sport = :{}'` names \
-                 it), or write another address",
-                address.port()
-            ),
+            io::ErrorKind::AddrInUse => {
+                let port = address.rsplit(':').next().unwrap_or_default();
+                write!(
+                    f,
+                    "the address is in use; stop what listens there (`ss -lnp | grep {port}` names \
+                     it), or write another address"
+                )
+            }
             io::ErrorKind::PermissionDenied => write!(
                 f,
                 "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE or a systemd socket"
@@ -65,11 +74,11 @@ impl fmt::Display for BindError {
 }
 
 impl Bound {
-    /// Binds `address` for the listener `name`.
+    /// Binds `address`; `name` is the key of the configuration that names it.
     pub(super) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
         listen(address)
             .map(|(socket, bound)| Self { name: name.to_owned(), address: bound, socket })
-            .map_err(|cause| BindError { name: name.to_owned(), address, cause })
+            .map_err(|cause| BindError::new(name, &address.to_string(), cause))
     }
 
     /// Accepts connections for `app` until `stop` turns true. Every connection
@@ -100,7 +109,7 @@ impl Bound {
                 // Everything but a lack of descriptors or memory concerns the one
                 // connection that is gone before it was accepted.
                 Err(error) if is_exhaustion(&error) => {
-                    log::error!("listeners.{} cannot accept: {error}", self.name);
+                    log::error!("{} cannot accept: {error}", self.name);
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 Err(_) => {}

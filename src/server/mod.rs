@@ -7,11 +7,17 @@
 //! accepting, let what is in flight end, and go.
 
 mod access_log;
+mod admin;
 mod connection;
 mod echo;
 mod files;
 mod listener;
+mod process;
+mod reload;
 mod resolve;
+mod status;
+mod systemd;
+mod watch;
 
 use std::{
     fmt, io,
@@ -32,7 +38,9 @@ use tokio::{
 };
 
 pub use echo::start_echo;
+pub use admin::LiveRequest;
 pub use files::{Disk, Memory};
+pub use reload::Source;
 
 use crate::{
     config::Config,
@@ -87,23 +95,24 @@ impl From<io::Error> for StartError {
 pub struct Server {
     runtime: Runtime,
     signals: Signals,
+    state: Arc<State>,
     app: Arc<HttpProxy<Proxy>>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
     last_closed: mpsc::Receiver<()>,
-    writer: Option<JoinHandle<()>>,
+    log: Option<access_log::Writer>,
 }
 
 /// Starts to serve: every listener of the configuration accepts when this returns.
+/// `source` is where the configuration came from, to be read again.
 ///
 /// # Errors
 /// Nothing is served: a listener is not to be had, or the system refuses.
-pub fn start(config: Config) -> Result<Server, StartError> {
+pub fn start(config: Config, source: Source) -> Result<Server, StartError> {
     let config = Arc::new(config);
-    let threads = threads(&config);
     let runtime = Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(threads(&config))
         .thread_name("corsac")
         .enable_all()
         .build()?;
@@ -111,29 +120,37 @@ pub fn start(config: Config) -> Result<Server, StartError> {
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
     let listeners = bind(&config)?;
-    let writer = access_log::start(&config.access_log.output).map_err(StartError::AccessLog)?;
-    let (access_log, writer) = writer.unzip();
+    let admin = admin::Listeners::bind(&config.admin)?;
+    let log = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let metrics = Arc::new(Metrics::new());
     let addresses = runtime.block_on(resolve::resolve(&config));
-    let snapshots = Arc::new(SnapshotCell::new(Snapshot::compile(config, addresses, None)));
-    runtime.spawn(resolve::refresh(Arc::clone(&snapshots)));
-    let settings = Arc::new(ServerConf {
-        threads,
-        max_retries: CONNECT_ATTEMPTS_MAX,
-        upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
-        ..ServerConf::default()
-    });
-    let app = Arc::new(http_proxy(&settings, Proxy::new(snapshots, access_log)));
+    let settings = settings(&config);
+    let snapshot = Snapshot::compile(config, addresses, None, &metrics);
+    let snapshots = Arc::new(SnapshotCell::new(snapshot));
+    let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), Arc::clone(&metrics)));
+    let proxy = Proxy::new(snapshots, log.as_ref().map(access_log::Writer::log), &metrics);
+    let app = Arc::new(http_proxy(&settings, proxy));
+    let state = Arc::new(State::new(reloader, Arc::clone(&metrics)));
     let (stop, stopped) = watch::channel(false);
     let (open, last_closed) = mpsc::channel(1);
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        log::info!("listening on {} (listeners.{})", listener.address, listener.name);
+        log::info!("listening on {} ({})", listener.address, listener.name);
         addresses.push(listener.address);
-        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone()));
+        let count = metrics.connections(&listener.name);
+        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), count));
     }
+    admin.serve(&state)?;
+    runtime.spawn(watch::watch(Arc::clone(&state.reloader)));
+    runtime.spawn(refresh_addresses(Arc::clone(&state.reloader)));
     drop(context);
+    systemd::ready();
     log::info!("ready");
-    Ok(Server { runtime, signals, app, addresses, stop, last_closed, writer })
+    Ok(Server { runtime, signals, state, app, addresses, stop, last_closed, log })
+}
+
+async fn refresh_addresses(reloader: Arc<Reloader>) {
+    reloader.refresh_addresses().await;
 }
 
 impl Server {
@@ -145,8 +162,9 @@ impl Server {
 
     /// Serves until a signal: SIGTERM lets requests in flight take 30 s, SIGINT
     /// 2 s; either ends as soon as the last one has. A second signal ends it at once.
+    /// SIGHUP reads the configuration again, SIGUSR1 opens the access log again.
     pub fn run(mut self) {
-        let drain = self.runtime.block_on(self.signals.recv());
+        let drain = self.runtime.block_on(self.signals.stop(&self.state, self.log.as_ref()));
         log::info!("stopping: requests in flight have {} s", drain.as_secs());
         self.drain(drain);
     }
@@ -157,6 +175,8 @@ impl Server {
     }
 
     fn drain(mut self, limit: Duration) {
+        systemd::stopping();
+        self.state.stop();
         // Fails if every listener has ended by itself, which comes to the same.
         let _ = self.stop.send(true);
         self.runtime.block_on(async {
@@ -165,18 +185,28 @@ impl Server {
                 ended = timeout(limit, self.last_closed.recv()) => if ended.is_err() {
                     log::warn!("stopped with requests in flight");
                 },
-                _ = self.signals.recv() => log::warn!("stopped at once, by a second signal"),
+                _ = self.signals.stop(&self.state, self.log.as_ref()) => {
+                    log::warn!("stopped at once, by a second signal");
+                }
             }
         });
         // What is left goes with the runtime, and with it the last ends of the
         // access log's queue, which lets its writer finish.
         drop(self.app);
         self.runtime.shutdown_timeout(Duration::from_millis(100));
-        if let Some(writer) = self.writer {
-            // It cannot panic; if it did, there is nothing left to write.
-            let _ = writer.join();
+        if let Some(log) = self.log {
+            log.finish();
         }
     }
+}
+
+fn settings(config: &Config) -> Arc<ServerConf> {
+    Arc::new(ServerConf {
+        threads: threads(config),
+        max_retries: CONNECT_ATTEMPTS_MAX,
+        upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
+        ..ServerConf::default()
+    })
 }
 
 /// How many threads serve: as many as are configured, else as there are cores.
@@ -190,14 +220,16 @@ fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {
         .listeners
         .iter()
         .flat_map(|listener| {
-            listener.addresses.iter().map(|&address| Bound::new(&listener.name, address))
+            listener.addresses.iter().map(|&address| Bound::new(&format!("listeners.{}", listener.name), address))
         })
         .collect()
 }
 
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
 }
 
 impl Signals {
@@ -205,14 +237,27 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for a signal; how long requests in flight may take after it.
-    async fn recv(&mut self) -> Duration {
-        tokio::select! {
-            _ = self.terminate.recv() => DRAIN,
-            _ = self.interrupt.recv() => DRAIN_SHORT,
+    /// Waits for a signal that ends the process, and does what others ask for
+    /// meanwhile. Returns how long requests in flight may take.
+    async fn stop(&mut self, state: &State, log: Option<&access_log::Writer>) -> Duration {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return DRAIN,
+                _ = self.interrupt.recv() => return DRAIN_SHORT,
+                _ = self.hangup.recv() => {
+                    let reloader = Arc::clone(&state.reloader);
+                    // What is wrong is logged where it is found.
+                    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
+                }
+                _ = self.user1.recv() => if let Some(log) = log {
+                    log.reopen();
+                },
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -10,12 +9,12 @@ use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
 use crate::{
     config::{Config, NodeAddress},
-    snapshot::{Addresses, SnapshotCell},
+    snapshot::{Addresses, Snapshot},
 };
 
 /// How often names are looked up again. Their TTL is not to be had from the
 /// system's resolver, and this is what most zones that move use.
-const REFRESH: Duration = Duration::from_secs(30);
+pub(super) const REFRESH: Duration = Duration::from_secs(30);
 
 /// How long one look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,24 +46,14 @@ pub(super) async fn resolve(config: &Config) -> Addresses {
     addresses
 }
 
-/// Looks names up again for ever, and swaps the snapshot where an answer changed.
-pub(super) async fn refresh(snapshots: Arc<SnapshotCell>) {
-    loop {
-        tokio::time::sleep(REFRESH).await;
-        let snapshot = snapshots.load();
-        if names(snapshot.config()).is_empty() {
-            continue;
-        }
-        let mut addresses = resolve(snapshot.config()).await;
-        // A resolver that is down for a while must not take the upstreams with it.
-        for (name, last) in snapshot.addresses() {
-            addresses.entry(name.clone()).or_insert_with(|| last.clone());
-        }
-        if addresses != *snapshot.addresses() {
-            log::info!("the addresses of upstream nodes have changed");
-            snapshots.store(snapshot.with_addresses(addresses));
-        }
+/// Looks the names of a snapshot up again. `None`: they resolve as before.
+pub(super) async fn refresh(snapshot: &Snapshot) -> Option<Addresses> {
+    let mut addresses = resolve(snapshot.config()).await;
+    // A resolver that is down for a while must not take the upstreams with it.
+    for (name, last) in snapshot.addresses() {
+        addresses.entry(name.clone()).or_insert_with(|| last.clone());
     }
+    (addresses != *snapshot.addresses()).then_some(addresses)
 }
 
 fn names(config: &Config) -> HashSet<NodeAddress> {

@@ -1,0 +1,92 @@
+//! The admin socket of a running corsac, from the other side.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    config::AdminAddress,
+    load::load,
+    server::Disk,
+};
+
+/// A reload resolves names and compiles; beyond this, something is wrong.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a running corsac can be told things.
+#[derive(Debug)]
+pub(super) struct Socket(PathBuf);
+
+/// What it answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl Socket {
+    /// The socket at `given`, else the one that the configuration at `config` names.
+    ///
+    /// # Errors
+    /// Neither names one.
+    pub(super) fn find(given: Option<PathBuf>, config: &Path) -> io::Result<Self> {
+        if let Some(path) = given {
+            return Ok(Self(path));
+        }
+        let named = match load(config, &Disk) {
+            Ok((config, _)) => config.admin.listen.into_iter().find_map(|address| match address {
+                AdminAddress::Unix(path) => Some(path),
+                AdminAddress::Tcp(_) => None,
+            }),
+            Err(_) => None,
+        };
+        named.map(Self).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!(
+                    "{} names no admin socket; write one (`[admin]` `listen = \
+                     \"unix:/run/corsac/admin.sock\"`), or say --socket PATH",
+                    config.display()
+                ),
+            )
+        })
+    }
+
+    /// Asks for something.
+    pub(super) fn get(&self, path: &str) -> io::Result<Answer> {
+        self.send("GET", path, b"")
+    }
+
+    /// Tells something.
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> io::Result<Answer> {
+        self.send("POST", path, body)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
+        let mut stream = UnixStream::connect(&self.0).map_err(|error| {
+            let message = format!("no corsac answers at {}: {error}", self.0.display());
+            io::Error::new(io::ErrorKind::NotConnected, message)
+        })?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: corsac\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )?;
+        stream.write_all(body)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+    }
+}
+
+/// Our own admin listener closes after each answer, and frames nothing.
+fn parse(answer: &str) -> Option<Answer> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
+}

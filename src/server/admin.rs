@@ -1,0 +1,275 @@
+//! The admin listener: health, metrics and status for machines and people; on the
+//! socket alone, what changes something or shows more than names.
+//!
+//! It runs on a thread of its own, so that it answers however busy the others are.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_TYPE};
+use pingora_core::{
+    apps::{ServerApp, http_app::{HttpServer, ServeHttp}},
+    protocols::{http::ServerSession, l4::stream::Stream},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::UnixListener,
+    runtime::Builder,
+    sync::{mpsc, watch},
+};
+
+use super::{
+    listener::{BindError, Bound},
+    reload::Trigger,
+    status::State,
+};
+use crate::{
+    config::{Admin, AdminAddress},
+    explain::{Asked, explain},
+};
+
+/// What is asked of `/explain`, at most.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// The bound admin listeners, not served yet.
+pub(super) struct Listeners {
+    tcp: Vec<Bound>,
+    unix: Vec<Socket>,
+}
+
+impl Listeners {
+    /// Binds them all.
+    pub(super) fn bind(admin: &Admin) -> Result<Self, BindError> {
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
+        for address in &admin.listen {
+            match address {
+                AdminAddress::Tcp(address) => {
+                    listeners.tcp.push(Bound::new("admin.listen", *address)?);
+                }
+                AdminAddress::Unix(path) => {
+                    let socket = Socket::bind(path).map_err(|cause| {
+                        BindError::new("admin.listen", &path.display().to_string(), cause)
+                    })?;
+                    listeners.unix.push(socket);
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Serves them on a thread of their own, until the process ends.
+    pub(super) fn serve(self, state: &Arc<State>) -> io::Result<()> {
+        if self.tcp.is_empty() && self.unix.is_empty() {
+            return Ok(());
+        }
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let app = |privileged| {
+            Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
+        };
+        let (open, tcp) = (app(false), app(true));
+        std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                // It serves until the process ends, through every drain.
+                let (_stop, stopped) = watch::channel(false);
+                let (held, mut closed) = mpsc::channel(1);
+                for bound in self.tcp {
+                    log::info!("admin listens on {}", bound.address);
+                    tokio::spawn(bound.serve(Arc::clone(&open), stopped.clone(), held.clone()));
+                }
+                for socket in self.unix {
+                    log::info!("admin listens on unix:{}", socket.path.display());
+                    tokio::spawn(socket.serve(Arc::clone(&tcp), stopped.clone()));
+                }
+                closed.recv().await
+            })
+        })?;
+        Ok(())
+    }
+}
+
+/// A bound Unix socket that its owner alone can use. Removed when it is dropped.
+struct Socket {
+    path: PathBuf,
+    listener: std::os::unix::net::UnixListener,
+}
+
+impl Socket {
+    /// Binds under another name first, for between `bind` and `chmod` a socket is
+    /// open to whom the umask lets in. The rename also replaces what a crashed
+    /// process has left.
+    fn bind(path: &Path) -> io::Result<Self> {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let fresh = path.with_extension(format!("{}.new", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
+            .and_then(|()| fs::rename(&fresh, path))
+            .inspect_err(|_| drop(fs::remove_file(&fresh)))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { path: path.to_owned(), listener })
+    }
+
+    async fn serve<A>(self, app: Arc<A>, stop: watch::Receiver<bool>) -> io::Result<()>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let listener = UnixListener::from_std(self.listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let (app, stop) = (Arc::clone(&app), stop.clone());
+            tokio::spawn(async move {
+                app.process_new(Box::new(Stream::from(stream)), &stop).await;
+            });
+        }
+    }
+}
+
+/// What the admin listener answers.
+struct Endpoints {
+    state: Arc<State>,
+    /// On the socket: whoever can open it may also change what is served.
+    privileged: bool,
+}
+
+#[async_trait]
+impl ServeHttp for Endpoints {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let head = session.req_header();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let waits = head.uri.query().is_some_and(|query| query == "wait");
+        match (method, path.as_str()) {
+            (Method::GET | Method::HEAD, "/healthz") => text(StatusCode::OK, "ok\n"),
+            (Method::GET | Method::HEAD, "/readyz") if self.state.is_stopping() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+            }
+            (Method::GET | Method::HEAD, "/readyz") => text(StatusCode::OK, "ready\n"),
+            (Method::GET | Method::HEAD, "/metrics") => {
+                let metrics = self.state.metrics.render();
+                typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
+            }
+            (Method::GET | Method::HEAD, "/status") => json(StatusCode::OK, &self.state.status()),
+            (_, "/reload" | "/explain") if !self.privileged => {
+                text(StatusCode::FORBIDDEN, "this is served on the admin socket alone\n")
+            }
+            (Method::POST, "/reload") => self.reload(waits).await,
+            (Method::POST, "/explain") => match read_body(session).await {
+                Some(body) => self.explain(&body),
+                None => text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n"),
+            },
+            (_, "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload" | "/explain") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "not by this method\n")
+            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /healthz, /readyz, /metrics and /status; on the socket also /reload \
+                 and /explain\n",
+            ),
+        }
+    }
+}
+
+impl Endpoints {
+    async fn reload(&self, waits: bool) -> Response<Vec<u8>> {
+        let reloader = Arc::clone(&self.state.reloader);
+        let reload = async move { reloader.reload(Trigger::Admin).await };
+        if !waits {
+            tokio::spawn(reload);
+            return text(StatusCode::ACCEPTED, "reloading\n");
+        }
+        match reload.await {
+            Ok(summary) => text(StatusCode::OK, &format!("{summary}\n")),
+            Err(report) => text(StatusCode::CONFLICT, &report.to_text(false)),
+        }
+    }
+
+    /// What the configuration that serves now makes of a request.
+    fn explain(&self, body: &[u8]) -> Response<Vec<u8>> {
+        let asked: LiveRequest = match serde_json::from_slice(body) {
+            Ok(asked) => asked,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        };
+        match asked.parse() {
+            Some(asked) => {
+                json(StatusCode::OK, &explain(self.state.reloader.serving().config(), &asked))
+            }
+            None => text(StatusCode::BAD_REQUEST, "not a request\n"),
+        }
+    }
+}
+
+/// A request to explain, as it is sent over the socket.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct LiveRequest {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    credentials: bool,
+}
+
+impl LiveRequest {
+    /// What is to be sent.
+    #[must_use]
+    pub fn of(asked: &Asked) -> Self {
+        let header = |(name, value): &(HeaderName, HeaderValue)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        Self {
+            method: asked.method.to_string(),
+            url: asked.url.to_string(),
+            headers: asked.headers.iter().map(header).collect(),
+            credentials: asked.credentials,
+        }
+    }
+
+    fn parse(&self) -> Option<Asked> {
+        let header = |(name, value): &(String, String)| {
+            Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
+        };
+        Some(Asked {
+            method: self.method.parse().ok()?,
+            url: self.url.parse().ok()?,
+            headers: self.headers.iter().map(header).collect::<Option<_>>()?,
+            credentials: self.credentials,
+        })
+    }
+}
+
+/// The whole body; `None`: it is too large, or does not come.
+async fn read_body(session: &mut ServerSession) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = session.read_request_body().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if body.len() > REQUEST_BYTES_MAX {
+            return None;
+        }
+    }
+    Some(body)
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
+    typed(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Vec<u8>> {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => typed(status, "application/json", json),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Vec<u8>> {
+    let length = body.len();
+    let mut response = Response::new(body.into_bytes());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(http::header::CONTENT_LENGTH, length.into());
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,167 @@
+//! Changing what is served while it is served: all of it, or nothing.
+//!
+//! Every change of the snapshot comes through here, one at a time: a new
+//! configuration, and new addresses of the names in it.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::task::spawn_blocking;
+
+use super::{files::Disk, process, resolve};
+use crate::{
+    config::{Config, Report},
+    diff::diff,
+    load::load,
+    metrics::Metrics,
+    snapshot::{Snapshot, SnapshotCell},
+};
+
+/// What made corsac read its configuration again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// A watched file changed.
+    File,
+    /// `corsac reload`.
+    Admin,
+}
+
+impl Trigger {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::File => "a changed file",
+            Self::Admin => "corsac reload",
+        }
+    }
+}
+
+/// How the last attempt to read the configuration ended.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    /// When it ended.
+    pub(super) at: SystemTime,
+    /// The hash of what was read.
+    pub(super) hash: String,
+    /// Why it does not serve, if it does not.
+    pub(super) refused: Option<Arc<Report>>,
+}
+
+/// Swaps what is served.
+pub(super) struct Reloader {
+    path: PathBuf,
+    snapshots: Arc<SnapshotCell>,
+    metrics: Arc<Metrics>,
+    /// Held while a change is made ready, so that none is lost to another.
+    turn: tokio::sync::Mutex<()>,
+    last: Mutex<Attempt>,
+}
+
+impl Reloader {
+    /// For the configuration at `path`, which `snapshots` serves already.
+    pub(super) fn new(path: PathBuf, snapshots: Arc<SnapshotCell>, metrics: Arc<Metrics>) -> Self {
+        let hash = snapshots.load().config().hash();
+        metrics.config_applied(&hash);
+        let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
+        Self { path, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
+    }
+
+    /// How the last attempt ended.
+    pub(super) fn last(&self) -> Attempt {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the configuration again and serves it, if nothing is wrong with it.
+    /// Returns what has changed, in one line.
+    ///
+    /// # Errors
+    /// The whole report; what was served is served on.
+    pub(super) async fn reload(&self, trigger: Trigger) -> Result<String, Arc<Report>> {
+        let _turn = self.turn.lock().await;
+        let _reloading = super::systemd::Reloading::start();
+        let path = self.path.clone();
+        let loaded = spawn_blocking(move || load(&path, &Disk)).await;
+        let current = self.snapshots.load();
+        // A panic is a bug, and no reason to stop serving.
+        let loaded = loaded.unwrap_or_else(|panic| Err(Report::bug(&panic.to_string())));
+        if trigger == Trigger::File && self.last().hash == hash(&loaded) {
+            return Ok("nothing has changed".to_owned());
+        }
+        let checked = loaded.and_then(|(config, warnings)| {
+            process::unchanged(current.config(), config, warnings)
+        });
+        match checked {
+            Ok(config) => Ok(self.apply(&current, config, trigger).await),
+            Err(report) => Err(self.refuse(report, trigger)),
+        }
+    }
+
+    async fn apply(&self, current: &Snapshot, config: Config, trigger: Trigger) -> String {
+        let hash = config.hash();
+        let change = diff(current.config(), &config);
+        let summary = change.summary();
+        log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
+        for line in change.lines() {
+            log::info!("  {line}");
+        }
+        let addresses = resolve::resolve(&config).await;
+        let snapshot =
+            Snapshot::compile(Arc::new(config), addresses, Some(current), &self.metrics);
+        self.snapshots.store(snapshot);
+        self.metrics.config_applied(&hash);
+        self.note(Attempt { at: SystemTime::now(), hash, refused: None });
+        summary
+    }
+
+    fn refuse(&self, report: Report, trigger: Trigger) -> Arc<Report> {
+        let report = Arc::new(report);
+        log::error!(
+            "the configuration is refused ({}); what was served is served on\n{}",
+            trigger.as_str(),
+            report.to_text(false)
+        );
+        self.metrics.config_refused(&report);
+        let hash = report.hash();
+        self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
+        report
+    }
+
+    fn note(&self, attempt: Attempt) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
+    }
+
+    /// What is served now.
+    pub(super) fn serving(&self) -> Arc<Snapshot> {
+        self.snapshots.load()
+    }
+
+    /// Looks the names of upstream nodes up again from time to time, for ever.
+    pub(super) async fn refresh_addresses(&self) {
+        loop {
+            tokio::time::sleep(resolve::REFRESH).await;
+            self.refresh_once().await;
+        }
+    }
+
+    async fn refresh_once(&self) {
+        let _turn = self.turn.lock().await;
+        let current = self.snapshots.load();
+        if let Some(addresses) = resolve::refresh(&current).await {
+            log::info!("the addresses of upstream nodes have changed");
+            self.snapshots.store(current.with_addresses(addresses, &self.metrics));
+        }
+    }
+}
+
+/// The hash of what was read, whether it is right or wrong.
+fn hash(loaded: &Result<(Config, Report), Report>) -> String {
+    match loaded {
+        Ok((config, _)) => config.hash(),
+        Err(report) => report.hash(),
+    }
+}
