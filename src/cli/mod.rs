@@ -4,9 +4,11 @@
 mod check;
 mod demo;
 mod explain;
+mod live;
 
 mod routes;
 mod run;
+mod socket;
 
 use std::{
     io::{self, Write},
@@ -17,6 +19,7 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{config::Report, cors, explain::Asked};
+use socket::Socket;
 
 /// Where the configuration is looked for, in this order.
 const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"];
@@ -26,7 +29,7 @@ const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"]
     name = "corsac",
     version = long_version(),
     about = "An edge proxy that gets CORS right, and says why",
-    after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage."
+    after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 no running corsac."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -62,8 +65,11 @@ enum Command {
         /// The page sends cookies: `credentials: "include"`
         #[arg(long)]
         credentials: bool,
+        /// Ask the running corsac, by the configuration that it serves
+        #[arg(long)]
+        live: bool,
         #[command(flatten)]
-        config: ConfigOption,
+        running: RunningOption,
         #[command(flatten)]
         format: FormatOption,
     },
@@ -71,6 +77,21 @@ enum Command {
     Routes {
         #[command(flatten)]
         config: ConfigOption,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Make a running corsac read its configuration again
+    Reload {
+        /// Wait, and say how it went
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        running: RunningOption,
+    },
+    /// Show what a running corsac says of itself
+    Status {
+        #[command(flatten)]
+        running: RunningOption,
         #[command(flatten)]
         format: FormatOption,
     },
@@ -107,6 +128,21 @@ struct ConfigOption {
 }
 
 #[derive(Debug, clap::Args)]
+struct RunningOption {
+    /// Its admin socket [default: the one that the configuration names]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
+}
+
+impl RunningOption {
+    fn socket(self) -> io::Result<Socket> {
+        Socket::find(self.socket, &path(self.config.path))
+    }
+}
+
+#[derive(Debug, clap::Args)]
 struct FormatOption {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -126,6 +162,7 @@ type Outcome = io::Result<ExitCode>;
 
 const NO: ExitCode = ExitCode::FAILURE;
 
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -133,6 +170,10 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         // The reader of a pipe has enough, as in `corsac routes | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            complain(&error.to_string());
+            ExitCode::from(3)
+        }
         Err(error) => {
             complain(&error.to_string());
             NO
@@ -146,10 +187,16 @@ fn dispatch(command: Command) -> Outcome {
         Command::Check { path: given, deny_warnings, format } => {
             check::check(&path(given), deny_warnings, format.format)
         }
-        Command::Explain { method, url, headers, credentials, config, format } => {
+        Command::Explain { method, url, headers, credentials, live, running, format } => {
             let asked = Asked { method, url, headers, credentials };
-            explain::explain(&path(config.path), &asked, format.format)
+            if live {
+                explain::explain_live(&running.socket()?, &asked, format.format)
+            } else {
+                explain::explain(&path(running.config.path), &asked, format.format)
+            }
         }
+        Command::Reload { wait, running } => live::reload(&running.socket()?, wait),
+        Command::Status { running, format } => live::status(&running.socket()?, format.format),
         Command::Routes { config, format } => routes::routes(&path(config.path), format.format),
         Command::Test { config, format } => check::test(&path(config.path), format.format),
         Command::Demo { listen, tour } => demo::demo(listen, tour),

@@ -1,11 +1,12 @@
 //! `corsac run`.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use super::{NO, Outcome, complain, print_report};
 use crate::{
+    config::Config,
     load::load,
-    server::{self, Disk},
+    server::{self, Disk, Source},
 };
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
@@ -20,7 +21,8 @@ pub(super) fn run(path: &Path) -> Outcome {
             if !warnings.is_empty() {
                 print_report(&warnings)?;
             }
-            Ok(serve(config))
+            let files = Arc::new(Disk);
+            Ok(serve(config, Source { path: path.to_owned(), files }))
         }
         Err(report) => {
             print_report(&report)?;
@@ -30,8 +32,8 @@ pub(super) fn run(path: &Path) -> Outcome {
 }
 
 /// Serves until a signal ends it.
-pub(super) fn serve(config: crate::config::Config) -> ExitCode {
-    match server::start(config) {
+pub(super) fn serve(config: Config, source: Source) -> ExitCode {
+    match server::start(config, source) {
         Ok(server) => {
             server.run();
             ExitCode::SUCCESS

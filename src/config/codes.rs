@@ -98,6 +98,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E503", "two listeners on one address"),
     ("E504", "not a network"),
     ("E505", "a header that cannot carry a request's id"),
+    ("E510", "a change that needs a new process"),
+    ("E511", "corsac itself failed while it read a configuration"),
     ("W501", "an admin listener beyond this machine"),
 ];
 

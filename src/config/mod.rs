@@ -34,7 +34,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 pub use self::admin::{Admin, AdminAddress};
@@ -84,6 +83,9 @@ pub struct Config {
     /// Everything that was read: the main file, those that it includes, and
     /// files of origins. What is to be watched, and what places refer to.
     pub sources: Arc<[Source]>,
+    /// Where a file may change, or come, that would change what is read: what is to
+    /// be watched.
+    pub directories: Vec<PathBuf>,
 }
 
 impl Config {
@@ -100,17 +102,7 @@ impl Config {
     /// have the same hash. It is computed anew each time.
     #[must_use]
     pub fn hash(&self) -> String {
-        let mut sources: Vec<&Source> = self.sources.iter().collect();
-        sources.sort_by_key(|source| &source.path);
-        let mut hash = Sha256::new();
-        for Source { text, .. } in sources {
-            // With its length before it, no text can be taken for the end of another.
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        let first =
-            hash.finalize().iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte));
-        format!("{first:016x}")
+        sources::hash(&self.sources)
     }
 }
 
@@ -159,10 +151,11 @@ fn read(notes: Notes<'_>, main: &str) -> Result<(Config, Report), Report> {
             None
         }
     };
+    let directories = notes.directories();
     let report = notes.into_report();
     match config {
         Some(config) if report.errors() == 0 => {
-            Ok((Config { sources: report.sources().clone(), ..config }, report))
+            Ok((Config { sources: report.sources().clone(), directories, ..config }, report))
         }
         _ => Err(report),
     }
@@ -359,5 +352,6 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
         server,
         tests,
         sources: [].into(),
+        directories: Vec::new(),
     })
 }

@@ -123,6 +123,18 @@ impl Report {
         Self::new(self.sources, diagnostics)
     }
 
+    /// A report that corsac itself failed, which says nothing of any configuration.
+    #[must_use]
+    pub fn bug(message: &str) -> Self {
+        Self::new(Arc::default(), vec![Diagnostic::error("E511", format!("a bug: {message}"))])
+    }
+
+    /// The hash of what was read; see [`Config::hash`](super::Config::hash).
+    #[must_use]
+    pub fn hash(&self) -> String {
+        super::sources::hash(&self.sources)
+    }
+
     /// What was found, by file and line.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {

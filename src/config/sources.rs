@@ -1,11 +1,13 @@
 //! Files as text: what was read, and where in it something stands.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::report::{Diagnostic, Report};
@@ -104,6 +106,21 @@ impl fmt::Display for Location<'_> {
     }
 }
 
+/// What tells these texts from others: 16 hexadecimal digits, the first of the
+/// SHA-256 over all of them, in the order of their paths.
+pub(super) fn hash(sources: &[Source]) -> String {
+    let mut sources: Vec<&Source> = sources.iter().collect();
+    sources.sort_by_key(|source| &source.path);
+    let mut hash = Sha256::new();
+    for Source { text, .. } in sources {
+        // With its length before it, no text can be taken for the end of another.
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    let first = hash.finalize().iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte));
+    format!("{first:016x}")
+}
+
 /// The notebook of one reading: the files read so far, and what was found in them.
 ///
 /// Every reader of a table writes here, at any depth, so it is shared and
@@ -111,6 +128,7 @@ impl fmt::Display for Location<'_> {
 pub(super) struct Notes<'f> {
     files: &'f dyn Files,
     sources: RefCell<Vec<Source>>,
+    directories: RefCell<BTreeSet<PathBuf>>,
     diagnostics: RefCell<Vec<Diagnostic>>,
     errors: Cell<usize>,
 }
@@ -120,6 +138,7 @@ impl<'f> Notes<'f> {
         Self {
             files,
             sources: RefCell::default(),
+            directories: RefCell::default(),
             diagnostics: RefCell::default(),
             errors: Cell::default(),
         }
@@ -139,6 +158,7 @@ impl<'f> Notes<'f> {
 
     /// Reads a file once; a second time, the same index and text are given.
     pub(super) fn read(&self, path: &Path) -> io::Result<(usize, Arc<str>)> {
+        self.directories.borrow_mut().extend(path.parent().map(Path::to_owned));
         let known = self.sources.borrow().iter().position(|source| source.path == path);
         let index = match known {
             Some(index) => index,
@@ -156,6 +176,10 @@ impl<'f> Notes<'f> {
     }
 
     pub(super) fn expand(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        // The last folder whose name is no pattern: what is new shows up there.
+        let is_plain = |path: &&Path| !path.to_string_lossy().contains(['*', '?', '[']);
+        let folder = pattern.ancestors().skip(1).find(is_plain);
+        self.directories.borrow_mut().extend(folder.map(Path::to_owned));
         self.files.expand(pattern)
     }
 
@@ -169,6 +193,11 @@ impl<'f> Notes<'f> {
     pub(super) fn locate(&self, place: Place) -> String {
         let sources = self.sources.borrow();
         sources.get(place.source).map(|source| source.locate(place).to_string()).unwrap_or_default()
+    }
+
+    /// Where a file that was read, or looked for, stands.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        self.directories.borrow().iter().cloned().collect()
     }
 
     pub(super) fn into_report(self) -> Report {

@@ -11,9 +11,9 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{files::Disk, process, resolve};
+use super::{process, resolve};
 use crate::{
-    config::{Config, Report},
+    config::{Config, Files, Report},
     diff::diff,
     load::load,
     metrics::Metrics,
@@ -52,9 +52,18 @@ pub(super) struct Attempt {
     pub(super) refused: Option<Arc<Report>>,
 }
 
+/// Where a configuration is read from, again and again.
+#[derive(Clone)]
+pub struct Source {
+    /// The main file.
+    pub path: PathBuf,
+    /// How files come in.
+    pub files: Arc<dyn Files + Send + Sync>,
+}
+
 /// Swaps what is served.
 pub(super) struct Reloader {
-    path: PathBuf,
+    source: Source,
     snapshots: Arc<SnapshotCell>,
     metrics: Arc<Metrics>,
     /// Held while a change is made ready, so that none is lost to another.
@@ -63,12 +72,12 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// For the configuration at `path`, which `snapshots` serves already.
-    pub(super) fn new(path: PathBuf, snapshots: Arc<SnapshotCell>, metrics: Arc<Metrics>) -> Self {
+    /// For the configuration of `source`, which `snapshots` serves already.
+    pub(super) fn new(source: Source, snapshots: Arc<SnapshotCell>, metrics: Arc<Metrics>) -> Self {
         let hash = snapshots.load().config().hash();
         metrics.config_applied(&hash);
         let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
-        Self { path, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
+        Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
     }
 
     /// How the last attempt ended.
@@ -84,8 +93,8 @@ impl Reloader {
     pub(super) async fn reload(&self, trigger: Trigger) -> Result<String, Arc<Report>> {
         let _turn = self.turn.lock().await;
         let _reloading = super::systemd::Reloading::start();
-        let path = self.path.clone();
-        let loaded = spawn_blocking(move || load(&path, &Disk)).await;
+        let Source { path, files } = self.source.clone();
+        let loaded = spawn_blocking(move || load(&path, &*files)).await;
         let current = self.snapshots.load();
         // A panic is a bug, and no reason to stop serving.
         let loaded = loaded.unwrap_or_else(|panic| Err(Report::bug(&panic.to_string())));

@@ -88,7 +88,9 @@ impl Watched {
     }
 
     fn start(&mut self, directory: &Path) -> bool {
-        let started = self.watcher.watch(directory, RecursiveMode::NonRecursive);
+        // The folder of a bare file name.
+        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let started = self.watcher.watch(here, RecursiveMode::NonRecursive);
         if let Err(error) = &started {
             log::warn!("{} is not watched: {error}", directory.display());
         }

@@ -27,3 +27,5 @@ mod forwarding;
 mod lifecycle;
 #[cfg(feature = "server")]
 mod proxied;
+#[cfg(feature = "server")]
+mod reload;

@@ -34,12 +34,14 @@ pub(crate) struct Corsac {
     addresses: Vec<(SocketAddr, String)>,
     stderr: Lines,
     stdout: Lines,
-    _workdir: Workdir,
+    workdir: Workdir,
 }
 
 /// A corsac to come: its configuration, and the files beside it.
 pub(crate) struct Setup {
     workdir: Workdir,
+    config: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Corsac {
@@ -47,7 +49,7 @@ impl Corsac {
     pub(crate) fn with(config: &str) -> Setup {
         let workdir = Workdir::new();
         workdir.write("corsac.toml", config);
-        Setup { workdir }
+        Setup { workdir, config: "corsac.toml".to_owned(), environment: Vec::new() }
     }
 
     /// One listener, an access log, and this.
@@ -97,6 +99,27 @@ impl Corsac {
         lines.iter().map(parse).collect()
     }
 
+    /// Its folder: the configuration is `corsac.toml` there.
+    pub(crate) fn workdir(&self) -> &Workdir {
+        &self.workdir
+    }
+
+    /// Runs another command of the binary in its folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        corsac(self.workdir.path()).args(arguments).output().unwrap()
+    }
+
+    /// Awaits that this many lines of stderr contain `text`; returns the last.
+    #[track_caller]
+    pub(crate) fn await_stderr(&self, text: &str, count: usize) -> String {
+        let last = |lines: &[String]| {
+            lines.iter().filter(|line| line.contains(text)).nth(count - 1).cloned()
+        };
+        self.stderr.await_some(last).unwrap_or_else(|seen| {
+            panic!("{count} lines with {text:?} expected, these came:\n{seen}")
+        })
+    }
+
     /// Everything on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
@@ -141,6 +164,24 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.workdir.path()
+    }
+
+    /// Starts it with another file of its folder as its configuration.
+    #[track_caller]
+    pub(crate) fn start_with(mut self, config: &str) -> Corsac {
+        config.clone_into(&mut self.config);
+        self.start()
+    }
+
     /// Starts it, and awaits that every listener accepts.
     #[track_caller]
     pub(crate) fn start(self) -> Corsac {
@@ -158,7 +199,7 @@ impl Setup {
         });
         match listening {
             Ok(addresses) if !addresses.is_empty() => {
-                Ok(Corsac { child, addresses, stderr, stdout, _workdir: self.workdir })
+                Ok(Corsac { child, addresses, stderr, stdout, workdir: self.workdir })
             }
             Ok(_) => Err(format!("it is ready, but names no address\n{}", stderr.text())),
             Err(said) => {
@@ -182,13 +223,14 @@ impl Setup {
     }
 
     fn command(&self, name: &str) -> Command {
-        let config = self.workdir.path().join("corsac.toml");
+        let config = self.workdir.path().join(&self.config);
         let mut command = corsac(self.workdir.path());
         command.arg(name);
         if name == "run" {
             command.arg("--config");
         }
         command.arg(config);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

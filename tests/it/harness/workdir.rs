@@ -27,6 +27,12 @@ impl Workdir {
         fs::write(&path, content).unwrap();
         path
     }
+
+    /// Replaces a file in one step, as editors do.
+    pub(crate) fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
+        let fresh = self.write(&format!("{name}.new"), content);
+        fs::rename(fresh, self.0.join(name)).unwrap();
+    }
 }
 
 impl Drop for Workdir {

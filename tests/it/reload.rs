@@ -1,0 +1,372 @@
+//! Changing what is served while it is served.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Call, Corsac, Origin};
+
+/// A configuration that answers `says`, and can be told things.
+fn saying(says: &str) -> String {
+    format!(
+        r#"
+version = 1
+[listeners.http]
+address = "127.0.0.1:0"
+[server]
+threads = 1
+[admin]
+listen = "unix:admin.sock"
+[services.s.routes.r]
+paths   = "/"
+respond = {{ body = "{says}" }}
+"#
+    )
+}
+
+/// The same, in front of an origin.
+fn forwarding(origin: std::net::SocketAddr, max_age: usize) -> String {
+    format!(
+        r#"
+version = 1
+[listeners.http]
+address = "127.0.0.1:0"
+[access_log]
+output = "off"
+[admin]
+listen = "unix:admin.sock"
+[upstreams.origin]
+nodes = "{origin}"
+[services.s]
+upstream = "origin"
+[services.s.cors]
+allow_origins = "https://a.example"
+max_age       = "{max_age}s"
+[services.s.routes.r]
+paths = "/*"
+"#
+    )
+}
+
+fn says(corsac: &Corsac) -> String {
+    corsac.get("/").send().text()
+}
+
+fn reload(corsac: &Corsac) -> Output {
+    corsac.command(&["reload", "--wait", "--socket", "admin.sock"])
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn by_a_signal() {
+    let corsac = Corsac::with(&saying("one")).start();
+    assert_eq!(says(&corsac), "one");
+    // The same text: only the signal can be the cause.
+    corsac.signal("HUP");
+    corsac.await_stderr("serves (SIGHUP)", 1);
+    assert_eq!(says(&corsac), "one");
+}
+
+#[test]
+fn by_the_admin_socket() {
+    let corsac = Corsac::with(&saying("one")).start();
+    corsac.workdir().replace("corsac.toml", saying("two"));
+    let output = reload(&corsac);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(says(&corsac), "two");
+}
+
+#[test]
+fn by_a_changed_file() {
+    let include = |text: &str| format!("include = [\"conf.d/*.toml\"]\n{text}");
+    let route = |says: &str| {
+        format!("[services.more.routes.r]\npaths = \"/more\"\nrespond = {{ body = \"{says}\" }}\n")
+    };
+    let corsac = Corsac::with(&include(&saying("one"))).file("conf.d/a.toml", &route("a")).start();
+    let mut reloads = 0;
+    let mut changed = |how: &str, path: &str, expected: &str| {
+        reloads += 1;
+        corsac.await_stderr("serves (a changed file)", reloads);
+        assert_eq!(corsac.get(path).send().text(), expected, "{how}");
+    };
+    corsac.workdir().write("corsac.toml", include(&saying("two")));
+    changed("written in place", "/", "two");
+    corsac.workdir().replace("corsac.toml", include(&saying("three")));
+    changed("renamed over", "/", "three");
+    corsac.workdir().replace("conf.d/a.toml", route("b"));
+    changed("an included file", "/more", "b");
+    corsac.workdir().write("conf.d/b.toml", route("new").replace("more", "other"));
+    changed("a new file that is included", "/other", "new");
+}
+
+/// Kubernetes mounts a ConfigMap as links through a link that it swaps.
+#[test]
+fn by_the_swap_of_a_config_map() {
+    let setup = Corsac::with("").file("map/..one/corsac.toml", &saying("one"));
+    let map = setup.path().join("map");
+    symlink("..one", map.join("..data")).unwrap();
+    symlink("..data/corsac.toml", map.join("corsac.toml")).unwrap();
+    let corsac = setup.start_with("map/corsac.toml");
+    assert_eq!(says(&corsac), "one");
+    corsac.workdir().write("map/..two/corsac.toml", saying("two"));
+    symlink("..two", map.join("..data.new")).unwrap();
+    std::fs::rename(map.join("..data.new"), map.join("..data")).unwrap();
+    corsac.await_stderr("serves (a changed file)", 1);
+    assert_eq!(says(&corsac), "two");
+}
+
+#[test]
+fn the_last_write_of_a_burst_counts() {
+    let corsac = Corsac::with(&saying("one")).start();
+    for write in 0..50 {
+        // Half of them are no configuration.
+        let text = if write % 2 == 0 { saying("passing") } else { "version = ".to_owned() };
+        corsac.workdir().write("corsac.toml", text);
+    }
+    corsac.workdir().write("corsac.toml", saying("last"));
+    let started = Instant::now();
+    while says(&corsac) != "last" {
+        assert!(started.elapsed() < crate::harness::DEADLINE, "{}", corsac.stderr());
+        thread::yield_now();
+    }
+}
+
+/// What is refused changes nothing, and is told whole.
+#[test]
+fn what_is_refused() {
+    let good = saying("good");
+    let failing = format!(
+        "{}\n[[tests]]\nname = \"never\"\nrequest = \"GET http://x/\"\nexpect = {{ status = 404 }}\n",
+        saying("bad")
+    );
+    let cases = [
+        ("no TOML", "version = ".to_owned(), "E000"),
+        ("an unknown key", format!("{}\nnothing = 1\n", saying("bad").replace("paths ", "pats ")), "E001"),
+        ("a failing test", failing, "E301"),
+        ("another listener", saying("bad").replace("127.0.0.1:0", "127.0.0.2:0"), "listeners.http"),
+        ("one more listener", format!("{}\n[listeners.more]\naddress = \"127.0.0.1:0\"\n", saying("bad")), "listeners.more"),
+        ("other threads", saying("bad").replace("threads = 1", "threads = 2"), "server.threads"),
+        ("another admin listener", saying("bad").replace("admin.sock", "other.sock"), "admin.listen"),
+    ];
+    let corsac = Corsac::with(&good).start();
+    for (case, text, told) in cases {
+        corsac.workdir().replace("corsac.toml", text);
+        let output = reload(&corsac);
+        assert_eq!(output.status.code(), Some(1), "{case}");
+        assert!(stderr(&output).contains(told), "{case}: {}", stderr(&output));
+        assert_eq!(says(&corsac), "good", "{case}");
+        let status = corsac.command(&["status", "--format", "json", "--socket", "admin.sock"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let configuration = &status["configuration"];
+        assert!(configuration["refused"].as_str().unwrap().contains(told), "{case}: {status}");
+        assert_ne!(configuration["wanted"], configuration["running"], "{case}");
+    }
+    corsac.workdir().replace("corsac.toml", good);
+    assert!(reload(&corsac).status.success());
+}
+
+#[test]
+fn round_robin_goes_on_where_it_stood() {
+    let one = Origin::answering(200).body("one").start();
+    let two = Origin::answering(200).body("two").start();
+    let text = |max_age: usize| {
+        let nodes = format!("{}\", \"{}", one.address(), two.address());
+        forwarding(one.address(), max_age)
+            .replace(&format!("nodes = \"{}\"", one.address()), &format!("nodes = [\"{nodes}\"]"))
+    };
+    let corsac = Corsac::with(&text(1)).start();
+    let mut seen = vec![says(&corsac)];
+    for max_age in 2..6 {
+        corsac.workdir().replace("corsac.toml", text(max_age));
+        assert!(reload(&corsac).status.success());
+        seen.push(says(&corsac));
+    }
+    assert_eq!(seen, ["one", "two", "one", "two", "one"]);
+}
+
+#[test]
+fn load_through_fifty_reloads() {
+    const RELOADS: usize = 50;
+    let origin = Origin::answering(200).body("ok").start();
+    let corsac = Corsac::with(&forwarding(origin.address(), 0)).start();
+    let done = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicUsize::new(0));
+    let address = corsac.address();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (done, served) = (Arc::clone(&done), Arc::clone(&served));
+            thread::spawn(move || {
+                // One connection from the first request to the last: none may be closed.
+                let mut connection = crate::harness::Connection::open(address);
+                while !done.load(Ordering::Relaxed) {
+                    let answer = Call::new(address, "GET", "/")
+                        .header("Origin", "https://a.example")
+                        .send_over(&mut connection);
+                    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for max_age in 1..=RELOADS {
+        let before = served.load(Ordering::Relaxed);
+        corsac.workdir().replace("corsac.toml", forwarding(origin.address(), max_age));
+        assert!(reload(&corsac).status.success());
+        // Requests pass between any two reloads.
+        while served.load(Ordering::Relaxed) == before && !clients.iter().any(|c| c.is_finished()) {
+            thread::yield_now();
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let preflight = corsac
+        .call("OPTIONS", "/")
+        .header("Origin", "https://a.example")
+        .header("Access-Control-Request-Method", "PUT")
+        .send();
+    assert_eq!(preflight.header("access-control-max-age"), Some(RELOADS.to_string()));
+}
+
+/// A stream of half a minute and a WebSocket begin on one configuration, and
+/// outlive twenty others.
+#[test]
+fn a_stream_and_a_web_socket_live_on() {
+    const RELOADS: usize = 20;
+    const PACE: Duration = Duration::from_millis(1_500);
+    let streaming = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets = Origin::answering(101).header("Upgrade", "websocket").start();
+    let text = |max_age| {
+        let stream = streaming.local_addr().unwrap();
+        let more = format!(
+            "[upstreams.sockets]\nnodes = \"{}\"\n[services.s.routes.ws]\npaths = \"/ws\"\n\
+             upstream = \"sockets\"\n",
+            sockets.address()
+        );
+        forwarding(stream, max_age) + &more
+    };
+    let corsac = Corsac::with(&text(0)).start();
+    let mut stream = corsac.connect();
+    stream.write(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut origin = accept(&streaming);
+    origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n").unwrap();
+    let mut socket = corsac.connect();
+    let upgrade = corsac
+        .get("/ws")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .send_over(&mut socket);
+    assert_eq!(upgrade.status, 101);
+    for reloads in 1..=RELOADS {
+        corsac.workdir().replace("corsac.toml", text(reloads));
+        assert!(reload(&corsac).status.success());
+        origin.write_all(b"..").unwrap();
+        socket.write(b"ping");
+        assert_eq!(socket.read(4), b"ping");
+        // The stream is to take half a minute: that is the point of it.
+        thread::park_timeout(PACE);
+    }
+    let rest = String::from_utf8(stream.await_close().unwrap()).unwrap();
+    assert!(rest.ends_with(&"..".repeat(RELOADS)), "{rest}");
+}
+
+/// Accepts one connection, and reads a request's head.
+fn accept(listener: &TcpListener) -> std::net::TcpStream {
+    let (stream, _) = listener.accept().unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 2 {
+        line.clear();
+    }
+    stream
+}
+
+/// systemd is told when a reload starts and ends.
+#[test]
+fn systemd_is_told() {
+    let workdir = crate::harness::Workdir::new();
+    let path = workdir.path().join("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+    let corsac = Corsac::with(&saying("one"))
+        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
+        .start();
+    let told = || {
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert!(told().contains("READY=1"));
+    corsac.signal("HUP");
+    let reloading = told();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="));
+    assert!(told().contains("READY=1"));
+    assert_eq!(corsac.stop(), Some(0));
+    assert!(told().contains("STOPPING=1"));
+}
+
+/// The admin listener answers on TCP, but changes nothing there.
+#[test]
+fn the_admin_listener() {
+    let config = saying("one").replace("\"unix:admin.sock\"", "[\"unix:admin.sock\", \"127.0.0.1:0\"]");
+    let corsac = Corsac::with(&config).start();
+    let line = corsac.await_stderr("admin listens on 127", 1);
+    let admin = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let get = |method: &str, path: &str| Call::new(admin, method, path).send();
+    #[rustfmt::skip]
+    let cases = [
+        ("GET",  "/healthz", 200, "ok"),
+        ("GET",  "/readyz",  200, "ready"),
+        ("GET",  "/metrics", 200, "corsac_build_info"),
+        ("GET",  "/status",  200, "\"uptime_seconds\""),
+        ("POST", "/reload",  403, "socket"),
+        ("POST", "/explain", 403, "socket"),
+        ("POST", "/status",  405, ""),
+        ("GET",  "/other",   404, "/metrics"),
+    ];
+    for (method, path, status, text) in cases {
+        let answer = get(method, path);
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.text().contains(text), "{method} {path}: {}", answer.text());
+    }
+    let mode = std::fs::metadata(corsac.workdir().path().join("admin.sock")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+}
+
+/// What runs is explained by what it serves, not by what the file says now.
+#[test]
+fn explain_live() {
+    let corsac = Corsac::with(&saying("one")).start();
+    corsac.workdir().replace("corsac.toml", "version = ");
+    corsac.await_stderr("refused", 1);
+    let live = corsac.command(&[
+        "explain", "GET", "http://x/", "--live", "--socket", "admin.sock", "--format", "json",
+    ]);
+    let explanation: serde_json::Value = serde_json::from_slice(&live.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(&live)));
+    assert_eq!(explanation["exchanges"][0]["status"], 200, "{explanation}");
+}
+
+#[test]
+fn no_running_corsac() {
+    let workdir = crate::harness::Workdir::new();
+    for command in [&["status"] as &[&str], &["reload"], &["reload", "--wait"]] {
+        let output = crate::harness::corsac(workdir.path())
+            .args(command)
+            .args(["--socket", "none.sock"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{command:?}: {}", stderr(&output));
+    }
+}
