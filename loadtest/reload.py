@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""What a reload costs, and what metrics and the access log cost.
+
+`make loadtest-reload` runs it; it needs wrk, nginx and a release build.
+
+1. A reload of 10,000 routes under wrk at full load: requests that failed, and the
+   99th percentile during the reloads against the one before them, in one run.
+2. Memory after 200 reloads of the same configuration against that after the first.
+3. CPU for each request with metrics and the access log on, against both off, in
+   pairs in one run.
+
+Figures go to standard output, as JSON and as lines for people.
+"""
+
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROUTES = 10_000
+CORSAC = sys.argv[1] if len(sys.argv) > 1 else "target/release/corsac"
+WORK = pathlib.Path(tempfile.mkdtemp(prefix="corsac-loadtest-"))
+ORIGIN = "127.0.0.1:19180"
+
+NGINX = f"""
+worker_processes 1; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 100000000;
+  client_body_temp_path {WORK}/a; proxy_temp_path {WORK}/b; fastcgi_temp_path {WORK}/c;
+  uwsgi_temp_path {WORK}/d; scgi_temp_path {WORK}/e;
+  server {{ listen {ORIGIN}; location / {{ return 200 "hello, hello, hello\\n"; }} }}
+}}
+"""
+
+
+def configuration(routes, max_age, log, threads=1):
+    text = f"""
+version = 1
+[server]
+threads = {threads}
+[access_log]
+output = "{log}"
+[listeners.http]
+address = "127.0.0.1:0"
+[admin]
+listen = "unix:admin.sock"
+[upstreams.app]
+nodes = "{ORIGIN}"
+[services.s]
+upstream = "app"
+[services.s.cors]
+allow_origins = ["https://app.example.com"]
+allow_methods = ["GET", "PUT"]
+allow_headers = ["content-type"]
+max_age       = "{max_age}s"
+[services.s.routes.all]
+paths = "/*"
+"""
+    for route in range(routes):
+        text += f'[services.s.routes.r{route}]\npaths = "/api/{route % 97}/r{route}/:id"\n'
+    return text
+
+
+class Corsac:
+    def __init__(self, name, text):
+        self.dir = WORK / name
+        self.dir.mkdir()
+        self.write(text)
+        self.process = subprocess.Popen(
+            [os.path.abspath(CORSAC), "run", "--config", "corsac.toml"],
+            cwd=self.dir, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )
+        for line in self.process.stderr:
+            found = re.search(r"listening on \S+:(\d+) \(listeners", line)
+            if found:
+                self.port = int(found[1])
+            if line.rstrip().endswith("ready"):
+                break
+        # What else it says is not to fill the pipe.
+        threading.Thread(target=lambda: [None for _ in self.process.stderr], daemon=True).start()
+
+    def write(self, text):
+        fresh = self.dir / "fresh"
+        fresh.write_text(text)
+        fresh.rename(self.dir / "corsac.toml")
+
+    def reload(self):
+        subprocess.run(
+            [os.path.abspath(CORSAC), "reload", "--wait", "--socket", "admin.sock"],
+            cwd=self.dir, check=True, stdout=subprocess.DEVNULL,
+        )
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_kib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def wrk(port, seconds, connections=32):
+    script = WORK / "get.lua"
+    script.write_text('wrk.headers["Origin"] = "https://app.example.com"\n')
+    out = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script),
+         f"http://127.0.0.1:{port}/api/1/r1/7"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", out).groups()
+    return {
+        "requests": int(re.search(r"(\d+) requests in", out)[1]),
+        "p99_ms": float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit],
+        "failed": sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
+        + sum(int(n) for line in re.findall(r"Socket errors: (.*)", out) for n in re.findall(r"\d+", line)),
+    }
+
+
+def reload_under_load():
+    corsac = Corsac("load", configuration(ROUTES, 0, "off"))
+    wrk(corsac.port, 2)
+    rounds = []
+    for _ in range(5):
+        before = wrk(corsac.port, 3)
+        during = {}
+        load = threading.Thread(target=lambda: during.update(wrk(corsac.port, 3)))
+        load.start()
+        reloads = 0
+        while load.is_alive():
+            reloads += 1
+            corsac.write(configuration(ROUTES, reloads % 60, "off"))
+            corsac.reload()
+            time.sleep(0.5)
+        rounds.append({"before": before, "during": during, "reloads": reloads})
+    corsac.stop()
+    return {
+        "reloads": sum(r["reloads"] for r in rounds),
+        "requests": sum(r["during"]["requests"] for r in rounds),
+        "failed": sum(r["during"]["failed"] + r["before"]["failed"] for r in rounds),
+        "p99_ms_before": statistics.median(r["before"]["p99_ms"] for r in rounds),
+        "p99_ms_during": statistics.median(r["during"]["p99_ms"] for r in rounds),
+        "p99_ratio": statistics.median(r["during"]["p99_ms"] / r["before"]["p99_ms"] for r in rounds),
+    }
+
+
+def memory_after_reloads():
+    corsac = Corsac("memory", configuration(ROUTES, 0, "off"))
+    memory = {"start": corsac.memory_kib()}
+    for count in range(1, 201):
+        corsac.write(configuration(ROUTES, count % 60, "off"))
+        corsac.reload()
+        if count in (1, 10, 50, 100, 200):
+            memory[count] = corsac.memory_kib()
+    corsac.stop()
+    return memory
+
+
+def cost_of_observing():
+    on = Corsac("on", configuration(10, 0, "/dev/null"))
+    off = Corsac("off", configuration(10, 0, "off"))
+    cost = {"on": [], "off": []}
+    for corsac in (on, off):
+        wrk(corsac.port, 2)
+    for _ in range(9):
+        for name, corsac in (("on", on), ("off", off)):
+            before = corsac.cpu_seconds()
+            done = wrk(corsac.port, 3)
+            cost[name].append(1e6 * (corsac.cpu_seconds() - before) / done["requests"])
+    on.stop()
+    off.stop()
+    ratios = [a / b for a, b in zip(cost["on"], cost["off"])]
+    return {
+        "cpu_us_on": statistics.median(cost["on"]),
+        "cpu_us_off": statistics.median(cost["off"]),
+        "ratio_median": statistics.median(ratios),
+        "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
+    }
+
+
+def main():
+    (WORK / "nginx.conf").write_text(NGINX)
+    nginx = subprocess.Popen([
+        next(path for path in ("/usr/sbin/nginx", "/usr/bin/nginx") if os.path.exists(path)),
+        "-c", str(WORK / "nginx.conf"),
+    ])
+    time.sleep(0.5)
+    try:
+        result = {
+            "reload_under_load": reload_under_load(),
+            "memory_kib_after_reloads": memory_after_reloads(),
+            "cost_of_observing": cost_of_observing(),
+        }
+    finally:
+        nginx.terminate()
+    print(json.dumps(result, indent=1))
+
+
+main()
