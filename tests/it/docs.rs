@@ -27,7 +27,7 @@ const BASE: &str = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
 /// What a `toml policy` is the policy of.
 const ROUTE: &str = "[services.s]\nupstream = \"app\"\n[services.s.routes.r]\npaths = \"/*\"\n";
 
-fn read(document: &str) -> String {
+pub(crate) fn read(document: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"))
 }

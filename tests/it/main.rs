@@ -20,10 +20,18 @@ mod tidy;
 #[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
+mod commands;
+#[cfg(feature = "server")]
 mod conformance;
+#[cfg(feature = "server")]
+mod explained;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
 mod lifecycle;
 #[cfg(feature = "server")]
 mod proxied;
+#[cfg(feature = "server")]
+mod readme;
+#[cfg(feature = "server")]
+mod snapshots;
