@@ -168,11 +168,19 @@ fn dispatch(command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "corsac", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Man => print_man().map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Prints the page of `corsac`, and after it those of its commands.
+fn print_man() -> io::Result<()> {
+    let mut corsac = Cli::command().disable_help_subcommand(true);
+    corsac.build();
+    let mut out = io::stdout().lock();
+    for command in std::iter::once(&corsac).chain(corsac.get_subcommands()) {
+        clap_mangen::Man::new(command.clone()).render(&mut out)?;
+    }
+    Ok(())
 }
 
 /// The configuration that was named, else the first default that there is.

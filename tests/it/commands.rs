@@ -125,6 +125,7 @@ fn man_help_and_completions() {
         }
     }
     let man = text(&run(folder.path(), &["man"]).stdout);
+    assert!(man.contains("deny\\-warnings"), "it has the options of commands:\n{man}");
     let title = man.lines().find(|line| line.starts_with(".TH")).unwrap();
     assert!(title.contains("corsac 0.") && title.matches('"').count() % 2 == 0, "{title}");
     let version = text(&run(folder.path(), &["--version"]).stdout);

@@ -161,8 +161,8 @@ fn every_command_has_one_row() {
         synopses.iter().map(|synopsis| synopsis.split(' ').nth(1).unwrap()).collect();
     assert_eq!(documented, commands);
     for (command, synopsis) in commands.iter().zip(synopses) {
-        let synopsis = synopsis.replace("-H ", "--header ");
-        assert_eq!(options(&synopsis), options(&help(&[command, "-h"])), "corsac {command}");
+        let documented = synopsis.replace("-H ", "--header ");
+        assert_eq!(options(&documented), options(&help(&[command, "-h"])), "corsac {command}");
     }
 }
 
