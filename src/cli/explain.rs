@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
 use super::{Format, NO, Outcome, complain, print_json, print_report, socket::Socket};
@@ -21,12 +21,18 @@ pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
+/// Reads a whole URL, as a page has to write it.
+pub(super) fn url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    let is_whole = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    is_whole.then_some(url).ok_or_else(|| {
+        "a whole URL is needed, such as https://api.example.com/v1/orders".to_owned()
+    })
+}
+
 /// Says what becomes of a request by the configuration at `path`. Exits with 1
 /// where a browser blocks it.
 pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
-    if !is_whole(asked) {
-        return Ok(ExitCode::from(2));
-    }
     match load(path, &Disk) {
         Ok((config, _)) => print(&explain_request(&config, asked), format),
         Err(report) => {
@@ -38,9 +44,6 @@ pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
 
 /// As [`explain`], by the configuration that a running corsac serves.
 pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Outcome {
-    if !is_whole(asked) {
-        return Ok(ExitCode::from(2));
-    }
     let body = serde_json::to_vec(&LiveRequest::of(asked))?;
     let answer = socket.post("/explain", &body)?;
     if answer.status != 200 {
@@ -49,17 +52,6 @@ pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Ou
     }
     let mut json = serde_json::Deserializer::from_str(&answer.body);
     print(&Explanation::deserialize(&mut json)?, format)
-}
-
-fn is_whole(asked: &Asked) -> bool {
-    let whole = asked.url.host().is_some();
-    if !whole {
-        complain(&format!(
-            "{} is no whole URL; write one such as https://api.example.com/v1/orders",
-            asked.url
-        ));
-    }
-    whole
 }
 
 fn print(explanation: &Explanation, format: Format) -> Outcome {

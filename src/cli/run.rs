@@ -47,7 +47,7 @@ pub(super) fn serve(config: Config, source: Source) -> ExitCode {
 
 /// Log lines go to stderr: level and text. A time is added on a terminal alone,
 /// for elsewhere the journal has its own.
-pub(super) fn start_log() {
+fn start_log() {
     let with_time = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let environment = env_logger::Env::default().default_filter_or(LOG_FILTER);
     env_logger::Builder::from_env(environment)

@@ -28,14 +28,16 @@ pub(super) struct Answer {
 }
 
 impl Socket {
-    /// The socket at `given`, else the one that the configuration at `config` names.
+    /// The socket at this path.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The socket that the configuration at `config` names.
     ///
     /// # Errors
-    /// Neither names one.
-    pub(super) fn find(given: Option<PathBuf>, config: &Path) -> io::Result<Self> {
-        if let Some(path) = given {
-            return Ok(Self(path));
-        }
+    /// It names none.
+    pub(super) fn of(config: &Path) -> io::Result<Self> {
         let named = match load(config, &Disk) {
             Ok((config, _)) => config.admin.listen.into_iter().find_map(|address| match address {
                 AdminAddress::Unix(path) => Some(path),

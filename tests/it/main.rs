@@ -20,7 +20,11 @@ mod tidy;
 #[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
+mod commands;
+#[cfg(feature = "server")]
 mod conformance;
+#[cfg(feature = "server")]
+mod explained;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
@@ -28,4 +32,8 @@ mod lifecycle;
 #[cfg(feature = "server")]
 mod proxied;
 #[cfg(feature = "server")]
+mod readme;
+#[cfg(feature = "server")]
 mod reload;
+#[cfg(feature = "server")]
+mod snapshots;
