@@ -6,7 +6,8 @@
 //! ```text
 //! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
 //! L1  config                           text -> Config, or a report of every mistake
-//! L2  edge  load  snapshot  explain    what the edge does with a request; Config -> Snapshot
+//! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
+//!     explain  diff                    why it does so; what another configuration changes
 //! L3  proxy                            Pingora's hooks, each a few lines
 //! L4  server                           the process: files, sockets, signals
 //! L5  cli                              the commands
@@ -20,6 +21,7 @@ pub mod edits;
 pub mod route;
 pub mod upstream;
 
+pub mod diff;
 pub mod edge;
 pub mod explain;
 pub mod load;

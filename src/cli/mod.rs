@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod diff;
 mod explain;
 mod live;
 mod routes;
@@ -98,6 +99,18 @@ enum Command {
     Status {
         #[command(flatten)]
         running: RunningOption,
+        #[command(flatten)]
+        format: FormatOption,
+    },
+    /// Say what changes from one configuration to another, by meaning
+    Diff {
+        /// The configuration before
+        before: PathBuf,
+        /// The configuration after
+        after: PathBuf,
+        /// Exit with 1 if anything changes
+        #[arg(long)]
+        exit_code: bool,
         #[command(flatten)]
         format: FormatOption,
     },
@@ -212,6 +225,9 @@ fn dispatch(command: Command) -> Outcome {
         Command::Reload { wait, running } => live::reload(&running.socket()?, wait),
         Command::Status { running, format } => live::status(&running.socket()?, format.format),
         Command::Routes { config, format } => routes::routes(&path(config.path)?, format.format),
+        Command::Diff { before, after, exit_code, format } => {
+            diff::diff(&before, &after, exit_code, format.format)
+        }
         Command::Test { config, format } => check::test(&path(config.path)?, format.format),
         Command::Demo { listen, tour } => demo::demo(listen, tour),
         Command::Completions { shell } => {

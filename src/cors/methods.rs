@@ -65,7 +65,8 @@ impl AllowMethods {
     }
 
     /// Whether a preflight for this method succeeds (docs/cors.md, section 3, step 4).
-    pub(super) fn allows(&self, method: &[u8]) -> bool {
+    #[must_use]
+    pub fn allows(&self, method: &[u8]) -> bool {
         SAFELISTED.iter().any(|safe| safe.as_bytes() == method)
             || match self {
                 Self::Any | Self::Echo => !is_forbidden(method),

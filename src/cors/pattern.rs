@@ -88,6 +88,21 @@ impl OriginPattern {
             Self::Tuple(pattern) => pattern.matches(origin),
         }
     }
+
+    /// The patterns that match everything that it matches, itself first: of two
+    /// policies, who allows one of these allows what the other does by it.
+    #[must_use]
+    pub fn covering(&self) -> Vec<Self> {
+        let itself = std::iter::once(self.clone());
+        match self {
+            Self::Any => vec![Self::Any],
+            Self::Echo | Self::Null => itself.chain([Self::Any]).collect(),
+            Self::Tuple(tuple) => {
+                let wider = tuple.covering().map(Self::Tuple);
+                itself.chain(wider).chain([Self::Echo, Self::Any]).collect()
+            }
+        }
+    }
 }
 
 impl fmt::Display for OriginPattern {

@@ -146,7 +146,9 @@ impl AllowHeaders {
         self.every == Every::Echo
     }
 
-    pub(super) fn allows(&self, name: &[u8]) -> bool {
+    /// Whether a preflight for this header succeeds; names have no case.
+    #[must_use]
+    pub fn allows(&self, name: &[u8]) -> bool {
         match self.every {
             Every::Echo => true,
             Every::Wildcard if !name.eq_ignore_ascii_case(b"authorization") => true,

@@ -24,6 +24,8 @@ mod commands;
 #[cfg(feature = "server")]
 mod conformance;
 #[cfg(feature = "server")]
+mod diff;
+#[cfg(feature = "server")]
 mod explained;
 #[cfg(feature = "server")]
 mod forwarding;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 7] = [
     &["cors", "edits", "route", "upstream"],
     &["metrics", "config"],
-    &["edge", "load", "snapshot", "explain"],
+    &["edge", "load", "snapshot", "explain", "diff"],
     &["proxy"],
     &["server"],
     &["cli"],

@@ -1,0 +1,106 @@
+//! Upstreams, listeners, and what holds for the process as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Access, Change, Changes, Subject, allowing, by_name};
+use crate::config::value::print_duration;
+use crate::config::{
+    AccessLog, Config, Listener, LogFormat, LogOutput, Server, Timeouts, Upstream,
+};
+
+pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
+    let mut all = Vec::new();
+    for (name, sides) in by_name(&before.upstreams, &after.upstreams, |upstream| &upstream.name) {
+        let changes = upstream(sides.0, sides.1);
+        all.extend(changes.on(Subject::Upstream, vec![format!("upstreams.{name}")]));
+    }
+    let [old, new] = [before, after].map(all_addresses);
+    for (name, sides) in by_name(&before.listeners, &after.listeners, |listener| &listener.name) {
+        let mut changes = Changes::default();
+        let [from, to] = [sides.0, sides.1].map(addresses);
+        // Whichever listener has it, clients come in there.
+        changes.entries("address", &from, &to, |address, added| {
+            allowing(added, if added { &old } else { &new }.contains(address))
+        });
+        all.extend(changes.on(Subject::Listener, vec![format!("listeners.{name}")]));
+    }
+    let mut changes = Changes::default();
+    let Server { threads } = after.server;
+    let text = |threads: Option<std::num::NonZeroUsize>| {
+        threads.map_or_else(|| "auto".to_owned(), |threads| threads.to_string())
+    };
+    changes.pair("threads", [text(before.server.threads), text(threads)], Access::Same);
+    all.extend(changes.on(Subject::Process, vec!["server".to_owned()]));
+    let mut changes = Changes::default();
+    let AccessLog { output: _, format } = after.access_log;
+    changes.pair("output", [output(before), output(after)], Access::Same);
+    changes.pair("format", [word(before.access_log.format), word(format)], Access::Same);
+    all.extend(changes.on(Subject::Process, vec!["access_log".to_owned()]));
+    all
+}
+
+/// An upstream that is on one side alone differs from nothing in all that it has.
+fn upstream(before: Option<&Upstream>, after: Option<&Upstream>) -> Changes {
+    let mut changes = Changes::default();
+    let [old, new] = [before, after].map(weights);
+    changes.map("node", &old, &new, |_, _, _| Access::Same);
+    let [old, new] = [before, after].map(|side| {
+        let host = side?.host.as_ref()?;
+        Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
+    });
+    changes.value("host", old, new, Access::Same);
+    if let (Some(before), Some(after)) = (before, after) {
+        let Upstream { name: _, place: _, nodes: _, timeouts, host: _ } = after;
+        let Timeouts { connect, read, write, idle } = timeouts;
+        let old = &before.timeouts;
+        for (what, old, new) in [
+            ("timeouts.connect", old.connect, connect),
+            ("timeouts.read", old.read, read),
+            ("timeouts.write", old.write, write),
+            ("timeouts.idle", old.idle, idle),
+        ] {
+            changes.pair(what, [print_duration(old), print_duration(*new)], Access::Same);
+        }
+    }
+    changes
+}
+
+/// The weight of each node. One that is listed twice has both shares.
+fn weights(upstream: Option<&Upstream>) -> BTreeMap<String, String> {
+    let mut weights: BTreeMap<String, u64> = BTreeMap::new();
+    for node in upstream.into_iter().flat_map(|upstream| &upstream.nodes) {
+        *weights.entry(node.address.to_string()).or_default() += u64::from(node.weight);
+    }
+    weights.into_iter().map(|(node, weight)| (node, format!("weight {weight}"))).collect()
+}
+
+fn addresses(listener: Option<&Listener>) -> BTreeSet<String> {
+    let addresses = listener.into_iter().flat_map(|listener| &listener.addresses);
+    addresses.map(SocketAddr::to_string).collect()
+}
+
+fn all_addresses(config: &Config) -> BTreeSet<String> {
+    config.listeners.iter().flat_map(|listener| addresses(Some(listener))).collect()
+}
+
+/// A file is told from the folder of the configuration, which may be another only
+/// because a new version of it is being looked at.
+fn output(config: &Config) -> String {
+    match &config.access_log.output {
+        LogOutput::Stdout => "stdout".to_owned(),
+        LogOutput::Off => "off".to_owned(),
+        LogOutput::File(path) => {
+            let main = config.sources.first().and_then(|source| source.path.parent());
+            let below = path.strip_prefix(main.unwrap_or(Path::new(""))).unwrap_or(path);
+            below.display().to_string()
+        }
+    }
+}
+
+fn word(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Json => "json",
+    }
+}
