@@ -14,11 +14,7 @@ mod listener;
 mod resolve;
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread::{JoinHandle, available_parallelism},
+    fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread::available_parallelism,
     time::Duration,
 };
 
@@ -44,6 +40,9 @@ use listener::{BindError, Bound};
 /// How long requests in flight may take after SIGTERM, and after SIGINT.
 const DRAIN: Duration = Duration::from_secs(30);
 const DRAIN_SHORT: Duration = Duration::from_secs(2);
+
+/// How often the same trouble is spoken of at the most: an attack must not fill the log.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Idle connections to upstreams that are kept, for each thread.
 const UPSTREAM_IDLE_CONNECTIONS: usize = 1024;
@@ -92,7 +91,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
     last_closed: mpsc::Receiver<()>,
-    writer: Option<JoinHandle<()>>,
+    writer: Option<access_log::Writer>,
 }
 
 /// Starts to serve: every listener of the configuration accepts when this returns.
@@ -110,9 +109,11 @@ pub fn start(config: Config) -> Result<Server, StartError> {
     let context = runtime.enter();
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
+    let rotated = signal(SignalKind::user_defined1())?;
     let listeners = bind(&config)?;
-    let writer = access_log::start(&config.access_log.output).map_err(StartError::AccessLog)?;
+    let writer = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
     let (access_log, writer) = writer.unzip();
+    runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
     let addresses = runtime.block_on(resolve::resolve(&config));
     let snapshots = Arc::new(SnapshotCell::new(Snapshot::compile(config, addresses, None)));
     runtime.spawn(resolve::refresh(Arc::clone(&snapshots)));
@@ -173,8 +174,7 @@ impl Server {
         drop(self.app);
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(writer) = self.writer {
-            // It cannot panic; if it did, there is nothing left to write.
-            let _ = writer.join();
+            writer.finish();
         }
     }
 }

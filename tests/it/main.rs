@@ -18,12 +18,18 @@ mod harness;
 mod tidy;
 
 #[cfg(feature = "server")]
+mod access_log;
+#[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
 mod conformance;
+#[cfg(feature = "server")]
+mod debug_header;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
 mod lifecycle;
 #[cfg(feature = "server")]
 mod proxied;
+#[cfg(feature = "server")]
+mod request_id;
