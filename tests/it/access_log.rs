@@ -31,8 +31,10 @@ fn combined() {
     let corsac = logging("{ format = \"combined\" }").start();
     let forged = "x\" 200 0 \"-\" \"y\\";
     let call = corsac.get("/a%22b?token=secret").header("User-Agent", forged);
-    call.header("Referer", "https://a.example/p?token=secret").send();
-    corsac.call("HEAD", "/").send();
+    // Over one connection, so that the lines are in this order.
+    let mut connection = corsac.connect();
+    call.header("Referer", "https://a.example/p?token=secret").send_over(&mut connection);
+    corsac.call("HEAD", "/").send_over(&mut connection);
     let lines = corsac.access_log_lines(2);
     let time = r"\[[0-3]\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\]";
     let expected = [

@@ -22,9 +22,13 @@ mod access_log;
 #[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
+mod commands;
+#[cfg(feature = "server")]
 mod conformance;
 #[cfg(feature = "server")]
 mod debug_header;
+#[cfg(feature = "server")]
+mod explained;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
@@ -32,4 +36,8 @@ mod lifecycle;
 #[cfg(feature = "server")]
 mod proxied;
 #[cfg(feature = "server")]
+mod readme;
+#[cfg(feature = "server")]
 mod request_id;
+#[cfg(feature = "server")]
+mod snapshots;

@@ -110,6 +110,11 @@ impl Corsac {
         lines.iter().map(parse).collect()
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.workdir.path().join("corsac.toml")
+    }
+
     /// Everything on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
@@ -126,9 +131,7 @@ impl Corsac {
 
     /// Sends a signal by its name, such as `TERM`, and goes on at once.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own `kill`: `std` sends no signal but SIGKILL.
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        signal(&self.child, name);
     }
 
     /// Awaits the exit code; `None`: a signal ended it.
@@ -186,8 +189,8 @@ impl Setup {
     /// As [`Self::start`]; an `Err` is what it said before it gave up.
     pub(crate) fn try_start(self) -> Result<Corsac, String> {
         let mut child = self.command("run").spawn().unwrap();
-        let stderr = Lines::of(child.stderr.take().unwrap(), None);
-        let stdout = Lines::of(child.stdout.take().unwrap(), self.stdout_after.clone());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        let stdout = Lines::of_after(self.stdout_after.clone(), child.stdout.take().unwrap());
         let listening = stderr.await_some(|lines| {
             let ready = lines.iter().any(|line| line.ends_with("ready"));
             ready.then(|| lines.iter().filter_map(|line| listening(line)).collect::<Vec<_>>())
@@ -230,6 +233,13 @@ impl Setup {
     }
 }
 
+/// Sends a signal by its name.
+pub(crate) fn signal(child: &Child, name: &str) {
+    // The shell's own `kill`: `std` sends no signal but SIGKILL.
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
 /// The binary, started in `dir`, so that no configuration of the machine is found.
 pub(crate) fn corsac(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_corsac"));
@@ -245,7 +255,7 @@ fn listening(line: &str) -> Option<(SocketAddr, String)> {
 }
 
 #[track_caller]
-fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
+pub(crate) fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -262,7 +272,7 @@ fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
 
 /// What a process has printed so far, line by line.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<Printed>, Condvar)>);
+pub(crate) struct Lines(Arc<(Mutex<Printed>, Condvar)>);
 
 #[derive(Default)]
 struct Printed {
@@ -271,8 +281,12 @@ struct Printed {
 }
 
 impl Lines {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+        Self::of_after(None, pipe)
+    }
+
     /// Reads the pipe to its end, once the gate is open.
-    fn of(pipe: impl Read + Send + 'static, after: Option<Gate>) -> Self {
+    fn of_after(after: Option<Gate>, pipe: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let ours = lines.clone();
         thread::spawn(move || {
@@ -300,13 +314,13 @@ impl Lines {
         printed.lines.clone()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.0.lock().unwrap().lines.join("\n")
     }
 
     /// Awaits that `look` finds something in the lines so far. `Err`: the lines,
     /// when the process has closed its end or time is up.
-    fn await_some<T>(&self, look: impl Fn(&[String]) -> Option<T>) -> Result<T, String> {
+    pub(crate) fn await_some<T>(&self, look: impl Fn(&[String]) -> Option<T>) -> Result<T, String> {
         let started = Instant::now();
         let mut printed = self.0.0.lock().unwrap();
         loop {
