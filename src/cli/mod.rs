@@ -80,7 +80,7 @@ enum Command {
         #[command(flatten)]
         format: FormatOption,
     },
-    /// Run the [[tests]] of a configuration
+    /// Run the tests that a configuration carries
     Test {
         #[command(flatten)]
         config: ConfigOption,

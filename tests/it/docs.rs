@@ -6,11 +6,10 @@
 //! `toml part` the rest of one, `toml policy` the keys of a CORS policy, and
 //! `toml wrong` a configuration that must not load.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+#[cfg(feature = "server")]
+mod program;
+
+use std::{collections::BTreeMap, fs, path::Path};
 
 use corsac::config::{self, codes::CODES};
 
@@ -115,69 +114,6 @@ fn every_code_has_one_row() {
     let expected: BTreeMap<String, usize> =
         CODES.iter().map(|(code, _)| ((*code).to_owned(), 1)).collect();
     assert_eq!(count, expected);
-}
-
-/// The rows of the first table below a heading of a document.
-#[cfg(feature = "server")]
-fn table(document: &str, heading: &str) -> Vec<String> {
-    let text = read(document);
-    let (_, below) = text.split_once(&format!("\n{heading}\n")).unwrap();
-    let table = below.lines().skip_while(|line| !line.starts_with('|'));
-    table.skip(2).take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
-}
-
-/// What stands between backticks.
-#[cfg(feature = "server")]
-fn codes_in(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// The options that a text names, `--help` apart.
-#[cfg(feature = "server")]
-fn options(text: &str) -> BTreeSet<&str> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-    words.filter(|word| word.starts_with("--") && word.len() > 2 && *word != "--help").collect()
-}
-
-/// `-H 'name: value'` is written so in the documents: it is `--header`.
-#[cfg(feature = "server")]
-#[test]
-fn every_command_has_one_row() {
-    let folder = crate::harness::Workdir::new();
-    let help = |arguments: &[&str]| {
-        let output = crate::harness::corsac(folder.path()).args(arguments).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let usage = help(&["--help"]);
-    let (_, commands) = usage.split_once("Commands:\n").unwrap();
-    let commands = commands.lines().take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = commands
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|command| *command != "help")
-        .collect();
-    let rows = table("docs/config.md", "## The command line");
-    let synopses: Vec<&str> = rows.iter().map(|row| codes_in(row).next().unwrap()).collect();
-    let documented: Vec<&str> =
-        synopses.iter().map(|synopsis| synopsis.split(' ').nth(1).unwrap()).collect();
-    assert_eq!(documented, commands);
-    for (command, synopsis) in commands.iter().zip(synopses) {
-        let documented = synopsis.replace("-H ", "--header ");
-        assert_eq!(options(&documented), options(&help(&[command, "-h"])), "corsac {command}");
-    }
-}
-
-#[cfg(feature = "server")]
-#[test]
-fn every_field_of_the_access_log_has_one_row() {
-    let origin = crate::harness::Origin::answering(200).start();
-    let corsac = crate::harness::Corsac::in_front_of(&origin, "");
-    corsac.get("/").send();
-    let line = corsac.access_log(1).pop().unwrap();
-    let fields: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
-    let rows = table("docs/config.md", "## The access log");
-    let documented: BTreeSet<&str> =
-        rows.iter().flat_map(|row| codes_in(row.split('|').nth(1).unwrap())).collect();
-    assert_eq!(documented, fields);
 }
 
 /// The date that `corsac --version` prints is that of the list that is compiled in.
