@@ -8,7 +8,7 @@ use pingora_core::{Error, ErrorType, OrErr, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::Context;
+use super::{Context, explanation};
 use crate::{config::Upstream, edge::Request, edits::Edit, upstream::Endpoint};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -60,6 +60,10 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
         set_path(request, path)?;
     }
     set_forwarded(session, request)?;
+    if let Some((name, id)) = &ctx.id {
+        request.insert_header(name.clone(), id.clone())?;
+    }
+    request.remove_header(&explanation::ASKED_BY);
     if let Some((upstream, _)) = ctx.upstream()
         && let Some(host) = &upstream.host
     {

@@ -1,99 +1,121 @@
-//! The access log: one JSON object a line, written off the request path.
+//! The access log's queue: between those who serve, who never wait, and the one
+//! who writes.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
-    mpsc::{Receiver, SyncSender, sync_channel},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel},
 };
 
-use jiff::Timestamp;
-use pingora_proxy::Session;
-use serde::Serialize;
+use super::Line;
+use crate::config::LogFormat;
 
-use super::Context;
-
-/// Lines that wait for the writer. At 400 bytes a line, 3 MiB at the most.
+/// The most lines that wait for the writer, and the most bytes of them. Lines of
+/// 500 bytes reach both at once; attackers write longer ones.
 const QUEUE_LINES: usize = 8 * 1024;
+const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The near end of the access log's queue.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
+    format: LogFormat,
     lines: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// The far end, from which lines are to be written as they are.
+#[derive(Debug)]
+pub struct Lines {
+    lines: Receiver<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+/// What both ends know.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting_bytes: AtomicUsize,
+    dropped: AtomicU64,
+    reopen: AtomicBool,
 }
 
 impl AccessLog {
-    /// A queue, and its far end, from which lines are to be written as they are.
+    /// A queue for lines of this format.
     #[must_use]
-    pub fn queue() -> (Self, Receiver<Vec<u8>>) {
-        let (lines, receiver) = sync_channel(QUEUE_LINES);
-        (Self { lines, dropped: Arc::default() }, receiver)
+    pub fn queue(format: LogFormat) -> (Self, Lines) {
+        let (sender, receiver) = sync_channel(QUEUE_LINES);
+        let shared = Arc::<Shared>::default();
+        let lines = Lines { lines: receiver, shared: Arc::clone(&shared) };
+        (Self { format, lines: sender, shared }, lines)
     }
 
-    /// Lines that were dropped, since the writer could not keep up.
+    /// Lines that were dropped, since the writer could not keep up, or not write.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Asks the writer to open its file anew.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // Wakes a writer that waits. One that finds the queue full is awake.
+        let _ = self.lines.try_send(Vec::new());
     }
 
     /// Hands a line to the writer; drops and counts it where the queue is full.
     /// Never waits.
-    pub(super) fn write(&self, line: &Line<'_>) {
-        let mut text = Vec::with_capacity(512);
-        // Serialising text and numbers into memory cannot fail.
-        let written = serde_json::to_writer(&mut text, line).is_ok();
-        text.push(b'\n');
-        if !written || self.lines.try_send(text).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    pub fn write(&self, line: &Line<'_>) {
+        let Shared { waiting_bytes, dropped, .. } = &*self.shared;
+        if waiting_bytes.load(Ordering::Relaxed) < QUEUE_BYTES {
+            let line = line.to_bytes(self.format);
+            let bytes = line.capacity();
+            // Before it is sent, so that no receiver can subtract it first.
+            waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if self.lines.try_send(line).is_ok() {
+                return;
+            }
+            waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
+        dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// One line. `docs/config.md` says what its fields mean.
-#[derive(Debug, Serialize)]
-pub(super) struct Line<'r> {
-    time: String,
-    client: Option<String>,
-    method: &'r str,
-    host: Option<&'r str>,
-    path: &'r str,
-    route: Option<&'r str>,
-    status: Option<u16>,
-    bytes_in: usize,
-    bytes_out: usize,
-    duration_ms: f64,
-    upstream: Option<String>,
-    reason: Option<&'static str>,
-    cors_kind: Option<&'static str>,
-    cors_reason: Option<&'static str>,
-    origin: Option<&'r str>,
-    user_agent: Option<&'r str>,
-}
+impl Lines {
+    /// Awaits a line; it may be empty.
+    ///
+    /// # Errors
+    /// None will come: every near end is gone, and the queue is empty.
+    pub fn recv(&self) -> Result<Vec<u8>, RecvError> {
+        self.lines.recv().inspect(|line| self.taken(line))
+    }
 
-impl<'r> Line<'r> {
-    /// The line of a request that has ended.
-    pub(super) fn new(session: &'r Session, ctx: &'r Context) -> Self {
-        let head = session.req_header();
-        let header =
-            |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-        let route = ctx.serving.as_ref().and_then(|serving| Some(&*serving.route()?.name));
-        Self {
-            time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            client: session.client_addr().map(ToString::to_string),
-            method: head.method.as_str(),
-            host: header(http::header::HOST),
-            path: head.uri.path(),
-            route,
-            status: session.response_written().map(|response| response.status.as_u16()),
-            bytes_in: session.body_bytes_read(),
-            bytes_out: session.body_bytes_sent(),
-            duration_ms: (ctx.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
-            upstream: ctx.endpoint.map(|endpoint| endpoint.address.to_string()),
-            reason: ctx.cause.map(crate::edge::Cause::as_str),
-            cors_kind: ctx.cors.map(|(kind, _)| kind.as_str()),
-            cors_reason: ctx.cors.map(|(_, reason)| reason.as_str()),
-            origin: header(http::header::ORIGIN),
-            user_agent: header(http::header::USER_AGENT),
-        }
+    /// A line, if one waits; it may be empty.
+    ///
+    /// # Errors
+    /// None waits, or none will come.
+    pub fn try_recv(&self) -> Result<Vec<u8>, TryRecvError> {
+        self.lines.try_recv().inspect(|line| self.taken(line))
+    }
+
+    fn taken(&self, line: &Vec<u8>) {
+        self.shared.waiting_bytes.fetch_sub(line.capacity(), Ordering::Relaxed);
+    }
+
+    /// Whether the file is to be opened anew; says so once for each time it was asked.
+    #[must_use]
+    pub fn take_reopen(&self) -> bool {
+        // A plain load first: this is asked before every line.
+        self.shared.reopen.load(Ordering::Relaxed)
+            && self.shared.reopen.swap(false, Ordering::Acquire)
+    }
+
+    /// Counts a line that could not be written.
+    pub fn drop_line(&self) {
+        self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// See [`AccessLog::dropped`].
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 }

@@ -4,21 +4,25 @@
 
 mod body;
 mod error;
+mod explanation;
 mod forward;
+mod line;
 mod log;
 mod reply;
+mod request_id;
 
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::{
     Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub use log::AccessLog;
+pub use line::{Chosen, Line};
+pub use log::{AccessLog, Lines};
 
 use crate::{
     cors::{Judgement, Kind, Reason},
@@ -52,6 +56,10 @@ impl Proxy {
 #[derive(Debug)]
 pub struct Context {
     started: Instant,
+    /// The request's id, in the header that carries it; there from the first hook on.
+    id: Option<(HeaderName, HeaderValue)>,
+    /// The hash of the configuration, if the client asked why and may.
+    explained: Option<String>,
     /// What the request is served by, from its first hook to its last.
     serving: Option<Serving>,
     cors: Option<(Kind, Reason)>,
@@ -89,6 +97,8 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             started: Instant::now(),
+            id: None,
+            explained: None,
             serving: None,
             cors: None,
             cause: None,
@@ -107,9 +117,12 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         limit_idle(session);
         let snapshot = self.snapshots.load();
+        let config = snapshot.config();
+        ctx.id = Some((config.request_id.header.clone(), request_id::of(session, config)));
+        ctx.explained = explanation::is_due(session, config).then(|| config.hash());
         let head = session.req_header();
         let decision = match forward::request(head) {
-            Some(request) => edge::decide(snapshot.config(), &request),
+            Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };
         ctx.cors = decision.cors;
@@ -129,9 +142,7 @@ impl ProxyHttp for Proxy {
         match &mut reply {
             None => Ok(false),
             Some(reply) => {
-                if ctx.cause != Some(Cause::Cors) {
-                    reply.finish(ctx.serving.as_ref());
-                }
+                reply.finish(ctx);
                 reply.send(session).await.map(|()| true)
             }
         }
@@ -203,9 +214,7 @@ impl ProxyHttp for Proxy {
         // 1xx passes as it is, and after 101 there is no HTTP left to govern.
         if !response.status.is_informational() {
             reply::strip_hop_by_hop(response);
-            if let Some(serving) = &ctx.serving {
-                serving.finish(response);
-            }
+            ctx.finish(response);
         }
         Ok(())
     }
@@ -219,13 +228,13 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
         ctx.cause = Some(cause);
-        let error_code = reply::send_error(session, ctx.serving.as_ref(), status, cause).await;
+        let error_code = reply::send_error(session, ctx, status, cause).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         if let Some(access_log) = &self.access_log {
-            access_log.write(&log::Line::new(session, ctx));
+            access_log.write(&Line::new(session, ctx));
         }
     }
 
@@ -251,15 +260,31 @@ impl Context {
         let serving = self.serving.as_ref()?;
         serving.snapshot.upstream(serving.upstream?)
     }
-}
 
-impl Serving {
-    /// Finishes a response; see [`edge::finish`].
+    /// Finishes a response: the id, what its route does, and why, if that was asked.
+    ///
+    /// The id comes first, so that it is the route's to change like other headers.
     fn finish(&self, response: &mut ResponseHeader) {
-        if let Some(route) = self.route() {
-            edge::finish(route, &self.judgement, &mut reply::Response(response));
+        // Names and values are typed already, so inserting cannot fail.
+        if let Some((name, id)) = &self.id {
+            let _ = response.insert_header(name.clone(), id.clone());
+        }
+        // The policy's own answers are complete.
+        if self.cause != Some(Cause::Cors)
+            && let Some(serving) = &self.serving
+            && let Some(route) = serving.route()
+        {
+            edge::finish(route, &serving.judgement, &mut reply::Response(response));
+        }
+        if let Some(hash) = &self.explained {
+            let _ = response.insert_header(explanation::HEADER, explanation::of(self, hash));
         }
     }
+}
+
+/// The address of the connection's other end; of an IPv4 client, as IPv4.
+fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
+    Some(session.client_addr()?.as_inet()?.ip().to_canonical())
 }
 
 /// Bounds how long the connection waits for its next request, and announces its

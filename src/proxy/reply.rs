@@ -9,7 +9,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::Serving;
+use super::Context;
 use crate::{
     edge::{Cause, HOP_BY_HOP, Reply, ResponseHead},
     edits::{Edit, HeaderEdits},
@@ -38,11 +38,9 @@ impl Written {
         Self { head: parts.into(), body: Bytes::copy_from_slice(reply.body) }
     }
 
-    /// Adds what every response of the route has; see [`crate::edge::finish`].
-    pub(super) fn finish(&mut self, serving: Option<&Serving>) {
-        if let Some(serving) = serving {
-            serving.finish(&mut self.head);
-        }
+    /// Adds what every response has; see [`Context::finish`].
+    pub(super) fn finish(&mut self, ctx: &Context) {
+        ctx.finish(&mut self.head);
     }
 
     /// Writes it. The connection stays open where the request's body was read.
@@ -63,7 +61,7 @@ impl Written {
 /// for Pingora's records; 0: none was sent.
 pub(super) async fn send_error(
     session: &mut Session,
-    serving: Option<&Serving>,
+    ctx: &Context,
     status: StatusCode,
     cause: Cause,
 ) -> u16 {
@@ -76,7 +74,7 @@ pub(super) async fn send_error(
     // How much of the request was read is not known, so the connection must close.
     session.as_downstream_mut().set_keepalive(None);
     let mut reply = Written::new(&Reply::error(status, cause));
-    reply.finish(serving);
+    reply.finish(ctx);
     match reply.send(session).await {
         Ok(()) => status.as_u16(),
         // The client is gone, and nobody is left to tell.

@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     net::{SocketAddr, TcpListener as StdListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pingora_core::apps::ServerApp;
@@ -14,7 +14,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::connection::Connection;
+use super::{COMPLAINT_PAUSE, connection::Connection};
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
@@ -93,6 +93,7 @@ impl Bound {
         A: ServerApp + Send + Sync + 'static,
     {
         let listener = TcpListener::from_std(self.socket)?;
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -109,7 +110,10 @@ impl Bound {
                 // Everything but a lack of descriptors or memory concerns the one
                 // connection that is gone before it was accepted.
                 Err(error) if is_exhaustion(&error) => {
-                    log::error!("{} cannot accept: {error}", self.name);
+                    if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE) {
+                        log::error!("{} cannot accept: {error}", self.name);
+                        complained = Some(Instant::now());
+                    }
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 Err(_) => {}

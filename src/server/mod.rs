@@ -20,11 +20,7 @@ mod systemd;
 mod watch;
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread::{JoinHandle, available_parallelism},
+    fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread::available_parallelism,
     time::Duration,
 };
 
@@ -52,6 +48,9 @@ use listener::{BindError, Bound};
 /// How long requests in flight may take after SIGTERM, and after SIGINT.
 const DRAIN: Duration = Duration::from_secs(30);
 const DRAIN_SHORT: Duration = Duration::from_secs(2);
+
+/// How often the same trouble is spoken of at the most: an attack must not fill the log.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Idle connections to upstreams that are kept, for each thread.
 const UPSTREAM_IDLE_CONNECTIONS: usize = 1024;
@@ -101,7 +100,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
     last_closed: mpsc::Receiver<()>,
-    log: Option<access_log::Writer>,
+    writer: Option<access_log::Writer>,
 }
 
 /// Starts to serve: every listener of the configuration accepts when this returns.
@@ -119,9 +118,12 @@ pub fn start(config: Config, source: Source) -> Result<Server, StartError> {
     let context = runtime.enter();
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
+    let rotated = signal(SignalKind::user_defined1())?;
     let listeners = bind(&config)?;
     let admin = admin::Listeners::bind(&config.admin)?;
-    let log = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let writer = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let (access_log, writer) = writer.unzip();
+    runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
     let metrics = Arc::new(Metrics::new());
     let addresses = runtime.block_on(resolve::resolve(&config));
     let settings = settings(&config);
@@ -194,8 +196,8 @@ impl Server {
         // access log's queue, which lets its writer finish.
         drop(self.app);
         self.runtime.shutdown_timeout(Duration::from_millis(100));
-        if let Some(log) = self.log {
-            log.finish();
+        if let Some(writer) = self.writer {
+            writer.finish();
         }
     }
 }

@@ -18,11 +18,15 @@ mod harness;
 mod tidy;
 
 #[cfg(feature = "server")]
+mod access_log;
+#[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
 mod commands;
 #[cfg(feature = "server")]
 mod conformance;
+#[cfg(feature = "server")]
+mod debug_header;
 #[cfg(feature = "server")]
 mod diff;
 #[cfg(feature = "server")]
@@ -37,5 +41,7 @@ mod proxied;
 mod readme;
 #[cfg(feature = "server")]
 mod reload;
+#[cfg(feature = "server")]
+mod request_id;
 #[cfg(feature = "server")]
 mod snapshots;

@@ -74,8 +74,9 @@ fn conditions_and_ranges_of_nginx() {
 }
 
 /// Through corsac an answer has the header lines that it has without it, but for
-/// those of the connection and the clock.
+/// those of the connection and the clock, and the request's id.
 fn same_headers(corsac: &Corsac, nginx: &Nginx, method: &str, path: &str, lines: &[(&str, &str)]) {
+    const OTHERS: [&str; 4] = ["connection", "date", "keep-alive", "x-request-id"];
     let end_to_end = |to| {
         let call = Call::new(to, method, path).headers(lines.iter().copied());
         let answer = call.send();
@@ -83,7 +84,7 @@ fn same_headers(corsac: &Corsac, nginx: &Nginx, method: &str, path: &str, lines:
             .headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .filter(|(name, _)| !matches!(name.as_str(), "connection" | "date" | "keep-alive"))
+            .filter(|(name, _)| !OTHERS.contains(&name.as_str()))
             .collect();
         headers.sort();
         (answer.status, headers)

@@ -54,7 +54,7 @@ fn blocks(page: &str) -> Vec<(String, String, String)> {
     blocks
 }
 
-/// The names in ``(`Date` and `Connection` are left out.)``
+/// The names in ``(`Date`, `Connection` and `X-Request-Id` are left out.)``
 fn left_out(page: &str) -> Vec<String> {
     let (before, _) = page.split_once(" are left out").expect("the page says what it leaves out");
     let names = before.rsplit('(').next().unwrap_or_default();

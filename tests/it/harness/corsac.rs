@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Call, Connection, DEADLINE, Origin, Workdir};
+use super::{Call, Connection, DEADLINE, Gate, Origin, Workdir};
 
 /// The configuration that most tests begin with; theirs begins at a table.
 const PRELUDE: &str = r#"
@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     workdir: Workdir,
     config: String,
     environment: Vec<(String, String)>,
+    /// Nobody reads its stdout before this opens.
+    stdout_after: Option<Gate>,
 }
 
 impl Corsac {
@@ -49,7 +51,12 @@ impl Corsac {
     pub(crate) fn with(config: &str) -> Setup {
         let workdir = Workdir::new();
         workdir.write("corsac.toml", config);
-        Setup { workdir, config: "corsac.toml".to_owned(), environment: Vec::new() }
+        Setup {
+            workdir,
+            config: "corsac.toml".to_owned(),
+            environment: Vec::new(),
+            stdout_after: None,
+        }
     }
 
     /// One listener, an access log, and this.
@@ -86,13 +93,24 @@ impl Corsac {
         Connection::open(self.address())
     }
 
-    /// Awaits that many lines of the access log, and parses them.
+    /// A file beside the configuration, whether it is there or not.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.workdir.path().join(name)
+    }
+
+    /// Awaits that many lines of the access log.
+    #[track_caller]
+    pub(crate) fn access_log_lines(&self, count: usize) -> Vec<String> {
+        let enough = |lines: &[String]| (lines.len() >= count).then(|| lines.to_vec());
+        self.stdout
+            .await_some(enough)
+            .unwrap_or_else(|seen| panic!("{count} access log lines expected, these came:\n{seen}"))
+    }
+
+    /// As [`Self::access_log_lines`], and parses them.
     #[track_caller]
     pub(crate) fn access_log(&self, count: usize) -> Vec<Value> {
-        let enough = |lines: &[String]| (lines.len() >= count).then(|| lines.to_vec());
-        let lines = self.stdout.await_some(enough).unwrap_or_else(|seen| {
-            panic!("{count} access log lines expected, these came:\n{seen}")
-        });
+        let lines = self.access_log_lines(count);
         let parse = |line: &String| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
         };
@@ -130,6 +148,15 @@ impl Corsac {
         self.stderr.text()
     }
 
+    /// Awaits that it says `text` on stderr, `count` times in all.
+    #[track_caller]
+    pub(crate) fn await_stderr(&self, text: &str, count: usize) {
+        let said = |lines: &[String]| {
+            (lines.iter().filter(|line| line.contains(text)).count() >= count).then_some(())
+        };
+        self.stderr.await_some(said).unwrap_or_else(|seen| panic!("no {text:?} in:\n{seen}"));
+    }
+
     /// Sends a signal by its name, such as `TERM`, and goes on at once.
     pub(crate) fn signal(&self, name: &str) {
         signal(&self.child, name);
@@ -139,6 +166,14 @@ impl Corsac {
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> Option<i32> {
         await_exit(&mut self.child, || self.stderr.text())
+    }
+
+    /// SIGTERM, and all that it has written in its life to stdout and stderr.
+    #[track_caller]
+    pub(crate) fn stop_and_read(mut self) -> (Vec<String>, Vec<String>) {
+        self.signal("TERM");
+        assert_eq!(self.await_exit(), Some(0));
+        (self.stdout.await_all(), self.stderr.await_all())
     }
 
     /// SIGTERM, and the exit code.
@@ -185,6 +220,12 @@ impl Setup {
         self.start()
     }
 
+    /// Nobody reads its stdout before this opens.
+    pub(crate) fn stdout_after(mut self, gate: &Gate) -> Self {
+        self.stdout_after = Some(gate.clone());
+        self
+    }
+
     /// Starts it, and awaits that every listener accepts.
     #[track_caller]
     pub(crate) fn start(self) -> Corsac {
@@ -195,7 +236,7 @@ impl Setup {
     pub(crate) fn try_start(self) -> Result<Corsac, String> {
         let mut child = self.command("run").spawn().unwrap();
         let stderr = Lines::of(child.stderr.take().unwrap());
-        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stdout = Lines::of_after(self.stdout_after.clone(), child.stdout.take().unwrap());
         let listening = stderr.await_some(|lines| {
             let ready = lines.iter().any(|line| line.ends_with("ready"));
             ready.then(|| lines.iter().filter_map(|line| listening(line)).collect::<Vec<_>>())
@@ -288,9 +329,17 @@ struct Printed {
 
 impl Lines {
     pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+        Self::of_after(None, pipe)
+    }
+
+    /// Reads the pipe to its end, once the gate is open.
+    fn of_after(after: Option<Gate>, pipe: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let ours = lines.clone();
         thread::spawn(move || {
+            if let Some(gate) = after {
+                gate.wait();
+            }
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 ours.0.0.lock().unwrap().lines.push(line);
@@ -300,6 +349,16 @@ impl Lines {
             ours.0.1.notify_all();
         });
         lines
+    }
+
+    /// Awaits the end; all lines.
+    #[track_caller]
+    fn await_all(&self) -> Vec<String> {
+        let printed = self.0.0.lock().unwrap();
+        let goes_on = |printed: &mut Printed| !printed.ended;
+        let (printed, waited) = self.0.1.wait_timeout_while(printed, DEADLINE, goes_on).unwrap();
+        assert!(!waited.timed_out(), "nobody reads to the end");
+        printed.lines.clone()
     }
 
     pub(crate) fn text(&self) -> String {
