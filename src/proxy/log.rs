@@ -1,13 +1,10 @@
 //! The access log: one JSON object a line, written off the request path.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-    mpsc::{Receiver, SyncSender, sync_channel},
-};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use jiff::Timestamp;
 use pingora_proxy::Session;
+use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::Context;
@@ -19,21 +16,16 @@ const QUEUE_LINES: usize = 8 * 1024;
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     lines: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    dropped: IntCounter,
 }
 
 impl AccessLog {
-    /// A queue, and its far end, from which lines are to be written as they are.
+    /// A queue, and its far end, from which lines are to be written as they are. Those
+    /// that are dropped, since the writer could not keep up, are counted in `dropped`.
     #[must_use]
-    pub fn queue() -> (Self, Receiver<Vec<u8>>) {
+    pub fn queue(dropped: IntCounter) -> (Self, Receiver<Vec<u8>>) {
         let (lines, receiver) = sync_channel(QUEUE_LINES);
-        (Self { lines, dropped: Arc::default() }, receiver)
-    }
-
-    /// Lines that were dropped, since the writer could not keep up.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        (Self { lines, dropped }, receiver)
     }
 
     /// Hands a line to the writer; drops and counts it where the queue is full.
@@ -44,7 +36,7 @@ impl AccessLog {
         let written = serde_json::to_writer(&mut text, line).is_ok();
         text.push(b'\n');
         if !written || self.lines.try_send(text).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.inc();
         }
     }
 }

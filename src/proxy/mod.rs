@@ -3,6 +3,7 @@
 //! What to do is decided in [`crate::edge`]; here it is done.
 
 mod body;
+mod count;
 mod error;
 mod forward;
 mod log;
@@ -23,6 +24,8 @@ pub use log::AccessLog;
 use crate::{
     cors::{Judgement, Kind, Reason},
     edge::{self, Cause, Step},
+    metrics::{Held, Metrics, RouteMetrics, UpstreamMetrics},
+    refused::RefusedOrigins,
     snapshot::{Snapshot, SnapshotCell},
     upstream::{Endpoint, Tried},
 };
@@ -37,14 +40,20 @@ pub const CONNECT_ATTEMPTS_MAX: usize = 3;
 #[derive(Debug)]
 pub struct Proxy {
     snapshots: Arc<SnapshotCell>,
+    metrics: Metrics,
     access_log: Option<AccessLog>,
 }
 
 impl Proxy {
-    /// A proxy that serves by what `snapshots` holds. Without an access log, none is written.
+    /// A proxy that serves by what `snapshots` holds, and counts into `metrics`. Without
+    /// an access log, none is written.
     #[must_use]
-    pub fn new(snapshots: Arc<SnapshotCell>, access_log: Option<AccessLog>) -> Self {
-        Self { snapshots, access_log }
+    pub fn new(
+        snapshots: Arc<SnapshotCell>,
+        metrics: Metrics,
+        access_log: Option<AccessLog>,
+    ) -> Self {
+        Self { snapshots, metrics, access_log }
     }
 }
 
@@ -52,6 +61,8 @@ impl Proxy {
 #[derive(Debug)]
 pub struct Context {
     started: Instant,
+    /// Also where a hook panics: the count ends with the context.
+    _in_flight: Held,
     /// What the request is served by, from its first hook to its last.
     serving: Option<Serving>,
     cors: Option<(Kind, Reason)>,
@@ -60,6 +71,8 @@ pub struct Context {
     /// Bytes of the request's body that have passed.
     body_bytes: u64,
     endpoint: Option<Endpoint>,
+    /// When that endpoint was chosen.
+    attempt_started: Option<Instant>,
     tried: Tried,
     connect_attempts: usize,
 }
@@ -80,6 +93,14 @@ impl Serving {
     fn route(&self) -> Option<&crate::config::Route> {
         self.snapshot.config().routes.get(self.route)
     }
+
+    fn metrics(&self) -> Option<&RouteMetrics> {
+        self.snapshot.route_metrics(self.route)
+    }
+
+    fn refused(&self) -> Option<&RefusedOrigins> {
+        self.snapshot.refused(self.route)
+    }
 }
 
 #[async_trait]
@@ -89,11 +110,13 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             started: Instant::now(),
+            _in_flight: self.metrics.request(),
             serving: None,
             cors: None,
             cause: None,
             body_bytes: 0,
             endpoint: None,
+            attempt_started: None,
             tried: Tried::default(),
             connect_attempts: 0,
         }
@@ -126,6 +149,7 @@ impl ProxyHttp for Proxy {
         let judgement = decision.judgement;
         ctx.serving =
             decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
+        count::decided(&session.req_header().headers, ctx);
         match &mut reply {
             None => Ok(false),
             Some(reply) => {
@@ -152,6 +176,7 @@ impl ProxyHttp for Proxy {
         };
         let peer = forward::peer(endpoint, upstream);
         ctx.endpoint = Some(endpoint);
+        count::attempt(ctx);
         Ok(peer)
     }
 
@@ -179,7 +204,12 @@ impl ProxyHttp for Proxy {
             ctx.tried.add(endpoint);
         }
         let another = ctx.upstream().is_some_and(|(_, pool)| pool.has_other_than(ctx.tried));
-        error.set_retry(another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX);
+        let again = another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX;
+        error.set_retry(again);
+        if again {
+            // The last error goes on to `fail_to_proxy`, which counts it.
+            count::failed(error::classify(&error).1, ctx);
+        }
         error
     }
 
@@ -196,10 +226,11 @@ impl ProxyHttp for Proxy {
     /// What the client sees of the upstream's answer.
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        count::answered(&session.req_header().headers, response, ctx);
         // 1xx passes as it is, and after 101 there is no HTTP left to govern.
         if !response.status.is_informational() {
             reply::strip_hop_by_hop(response);
@@ -219,11 +250,13 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
         ctx.cause = Some(cause);
+        count::failed(cause, ctx);
         let error_code = reply::send_error(session, ctx.serving.as_ref(), status, cause).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        count::ended(session, ctx, &self.metrics);
         if let Some(access_log) = &self.access_log {
             access_log.write(&log::Line::new(session, ctx));
         }
@@ -251,13 +284,21 @@ impl Context {
         let serving = self.serving.as_ref()?;
         serving.snapshot.upstream(serving.upstream?)
     }
+
+    fn upstream_metrics(&self) -> Option<&UpstreamMetrics> {
+        let serving = self.serving.as_ref()?;
+        serving.snapshot.upstream_metrics(serving.upstream?)
+    }
 }
 
 impl Serving {
     /// Finishes a response; see [`edge::finish`].
     fn finish(&self, response: &mut ResponseHeader) {
         if let Some(route) = self.route() {
-            edge::finish(route, &self.judgement, &mut reply::Response(response));
+            let overridden = edge::finish(route, &self.judgement, &mut reply::Response(response));
+            if let Some(metrics) = self.metrics() {
+                metrics.overridden(overridden);
+            }
         }
     }
 }

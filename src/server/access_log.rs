@@ -8,18 +8,23 @@ use std::{
     thread::JoinHandle,
 };
 
+use prometheus::IntCounter;
+
 use crate::{config::LogOutput, proxy::AccessLog};
 
-/// Starts the writer. `None`: there is no access log.
+/// Starts the writer; lines that it loses are counted in `dropped`. `None`: there is no access log.
 ///
 /// The thread ends, with everything written, when the last [`AccessLog`] is dropped.
-pub(super) fn start(output: &LogOutput) -> io::Result<Option<(AccessLog, JoinHandle<()>)>> {
+pub(super) fn start(
+    output: &LogOutput,
+    dropped: IntCounter,
+) -> io::Result<Option<(AccessLog, JoinHandle<()>)>> {
     let sink: Box<dyn Write + Send> = match output {
         LogOutput::Off => return Ok(None),
         LogOutput::Stdout => Box::new(io::stdout()),
         LogOutput::File(path) => Box::new(append(path)?),
     };
-    let (log, lines) = AccessLog::queue();
+    let (log, lines) = AccessLog::queue(dropped);
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || write_all(&lines, BufWriter::with_capacity(64 * 1024, sink)))?;

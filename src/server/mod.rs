@@ -36,6 +36,7 @@ pub use files::{Disk, Memory};
 
 use crate::{
     config::Config,
+    metrics::Metrics,
     proxy::{CONNECT_ATTEMPTS_MAX, Proxy},
     snapshot::{Snapshot, SnapshotCell},
 };
@@ -88,6 +89,7 @@ pub struct Server {
     runtime: Runtime,
     signals: Signals,
     app: Arc<HttpProxy<Proxy>>,
+    metrics: Metrics,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
@@ -111,10 +113,13 @@ pub fn start(config: Config) -> Result<Server, StartError> {
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
     let listeners = bind(&config)?;
-    let writer = access_log::start(&config.access_log.output).map_err(StartError::AccessLog)?;
+    let metrics = Metrics::new();
+    let writer = access_log::start(&config.access_log.output, metrics.access_log_dropped())
+        .map_err(StartError::AccessLog)?;
     let (access_log, writer) = writer.unzip();
     let addresses = runtime.block_on(resolve::resolve(&config));
-    let snapshots = Arc::new(SnapshotCell::new(Snapshot::compile(config, addresses, None)));
+    let snapshots =
+        Arc::new(SnapshotCell::new(Snapshot::compile(config, addresses, None), metrics.clone()));
     runtime.spawn(resolve::refresh(Arc::clone(&snapshots)));
     let settings = Arc::new(ServerConf {
         threads,
@@ -122,18 +127,19 @@ pub fn start(config: Config) -> Result<Server, StartError> {
         upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
         ..ServerConf::default()
     });
-    let app = Arc::new(http_proxy(&settings, Proxy::new(snapshots, access_log)));
+    let app = Arc::new(http_proxy(&settings, Proxy::new(snapshots, metrics.clone(), access_log)));
     let (stop, stopped) = watch::channel(false);
     let (open, last_closed) = mpsc::channel(1);
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
         log::info!("listening on {} (listeners.{})", listener.address, listener.name);
         addresses.push(listener.address);
-        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone()));
+        let connections = metrics.connections(&listener.name);
+        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), connections));
     }
     drop(context);
     log::info!("ready");
-    Ok(Server { runtime, signals, app, addresses, stop, last_closed, writer })
+    Ok(Server { runtime, signals, app, metrics, addresses, stop, last_closed, writer })
 }
 
 impl Server {
@@ -141,6 +147,12 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Serves until a signal: SIGTERM lets requests in flight take 30 s, SIGINT
