@@ -15,6 +15,7 @@ mod conf;
 mod docs;
 mod golden;
 mod harness;
+mod metrics_docs;
 mod tidy;
 
 #[cfg(feature = "server")]
@@ -25,5 +26,7 @@ mod conformance;
 mod forwarding;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod metrics;
 #[cfg(feature = "server")]
 mod proxied;
