@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit it docs bench fuzz deny release deps
+.PHONY: help demo test lint core unit docs bench fuzz deny release deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"

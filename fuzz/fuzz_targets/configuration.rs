@@ -29,5 +29,5 @@ fn check(report: &Report, text: &str) {
         }
     }
     let _ = report.to_text(true);
-    let _ = report.to_json();
+    let _ = report.to_json(true);
 }

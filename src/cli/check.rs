@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use super::{Format, NO, Outcome, print_report};
+use super::{Format, NO, Outcome, complain, print_report};
 use crate::{config::Report, load::load, server::Disk};
 
 /// Says everything that is wrong with the configuration at `path`.
@@ -12,9 +12,13 @@ pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Outcome
         Err(report) => (report, false),
     };
     let ok = loaded && (report.is_empty() || !deny_warnings);
-    print(&report, format)?;
-    if ok && format == Format::Text {
-        writeln!(anstream::stdout(), "{}: the configuration is fine", path.display())?;
+    print(&report, ok, format)?;
+    if format == Format::Text {
+        if ok {
+            writeln!(anstream::stdout(), "{}: the configuration is fine", path.display())?;
+        } else if loaded {
+            complain("warnings count as errors, since --deny-warnings says so");
+        }
     }
     Ok(if ok { ExitCode::SUCCESS } else { NO })
 }
@@ -24,7 +28,7 @@ pub(super) fn test(path: &Path, format: Format) -> Outcome {
     match load(path, &Disk) {
         Ok((config, report)) => {
             if format == Format::Json {
-                print(&report, format)?;
+                print(&report, true, format)?;
             } else {
                 let mut out = anstream::stdout();
                 for test in &config.tests {
@@ -35,15 +39,15 @@ pub(super) fn test(path: &Path, format: Format) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Err(report) => {
-            print(&report, format)?;
+            print(&report, false, format)?;
             Ok(NO)
         }
     }
 }
 
-fn print(report: &Report, format: Format) -> std::io::Result<()> {
+fn print(report: &Report, ok: bool, format: Format) -> std::io::Result<()> {
     match format {
         Format::Text => print_report(report),
-        Format::Json => writeln!(std::io::stdout(), "{}", report.to_json()),
+        Format::Json => writeln!(std::io::stdout(), "{}", report.to_json(ok)),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::{NO, Outcome, print_report, run};
+use super::{NO, Outcome, complain, print_report};
 use crate::{
     load::load,
     server::{self, Memory},
@@ -18,6 +18,9 @@ use crate::{
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 const NAME: &str = "demo.toml";
+
+/// Where the demo listens if nothing else is said.
+pub(super) const LISTEN: &str = "127.0.0.1:8080";
 
 const HEADING: Style = AnsiColor::Cyan.on_default().bold();
 const QUIET: Style = Style::new().dimmed();
@@ -70,6 +73,11 @@ const TOUR: &[Stop] = &[
     },
 ];
 
+/// Reads an address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("an address is an IP and a port, such as {LISTEN}"))
+}
+
 /// Serves the example at `listen`. With `tour` it sends the requests itself, on a
 /// free port, and ends.
 pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
@@ -87,14 +95,24 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
             return Ok(NO);
         }
     };
+    let server = match server::start(config) {
+        Ok(server) => server,
+        Err(error) => {
+            complain(&format!("{error}; `corsac demo --listen 127.0.0.1:0` takes a free port"));
+            return Ok(NO);
+        }
+    };
+    // Port 0 has become a real one.
+    let address = server.addresses().first().copied().unwrap_or(listen);
     if tour {
-        let server = server::start(config).map_err(io::Error::other)?;
-        let ended = server.addresses().first().map_or(Ok(()), |&address| take_tour(address));
+        let ended = take_tour(address);
         server.stop();
-        return ended.map(|()| ExitCode::SUCCESS);
+        ended?;
+    } else {
+        print_invitation(address)?;
+        server.run();
     }
-    print_invitation(listen)?;
-    Ok(run::serve(config))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_invitation(listen: SocketAddr) -> io::Result<()> {

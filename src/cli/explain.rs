@@ -3,9 +3,9 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 
-use super::{Format, NO, Outcome, complain, print_json, print_report};
+use super::{Format, NO, Outcome, print_json, print_report};
 use crate::{
     explain::{Asked, Exchange, Explanation, explain as explain_request},
     load::load,
@@ -26,15 +26,17 @@ pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
+/// Reads a whole URL, as a page has to write it.
+pub(super) fn url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    let is_whole = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    is_whole.then_some(url).ok_or_else(|| {
+        "a whole URL is needed, such as https://api.example.com/v1/orders".to_owned()
+    })
+}
+
 /// Says what becomes of a request. Exits with 1 where a browser blocks it.
 pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
-    if asked.url.host().is_none() {
-        complain(&format!(
-            "{} is no whole URL; write one such as https://api.example.com/v1/orders",
-            asked.url
-        ));
-        return Ok(ExitCode::from(2));
-    }
     let config = match load(path, &Disk) {
         Ok((config, _)) => config,
         Err(report) => {

@@ -4,13 +4,12 @@
 mod check;
 mod demo;
 mod explain;
-
 mod routes;
 mod run;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -24,9 +23,11 @@ const DEFAULT_PATHS: [&str; 2] = ["/etc/corsac/corsac.toml", "conf/corsac.toml"]
 #[derive(Debug, Parser)]
 #[command(
     name = "corsac",
-    version = long_version(),
+    version,
+    long_version = long_version(),
     about = "An edge proxy that gets CORS right, and says why",
-    after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage."
+    after_help = "Exit codes: 0 done; 1 the answer is no; 2 wrong usage.\n\
+                  `corsac demo` shows what it does; `corsac check` is where to begin."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve, in the foreground
+    #[command(override_usage = "corsac run [--config PATH]")]
     Run {
         #[command(flatten)]
         config: ConfigOption,
@@ -51,10 +53,14 @@ enum Command {
         format: FormatOption,
     },
     /// Say what becomes of a request, step by step, and what a browser makes of it
+    #[command(after_help = "Exit codes: 0 the page may read the answer, or CORS has no say; \
+                            1 a browser blocks it, or the configuration does not load; \
+                            2 wrong usage.")]
     Explain {
         /// The method that the page uses
         method: http::Method,
         /// The URL that the page asks for
+        #[arg(value_parser = explain::url)]
         url: http::Uri,
         /// A header of the request, as "name: value"; may be repeated
         #[arg(short = 'H', long = "header", value_parser = explain::header)]
@@ -74,7 +80,7 @@ enum Command {
         #[command(flatten)]
         format: FormatOption,
     },
-    /// Run the [[tests]] of a configuration
+    /// Run the tests that a configuration carries
     Test {
         #[command(flatten)]
         config: ConfigOption,
@@ -84,7 +90,12 @@ enum Command {
     /// Serve an example with an origin of its own, and print requests to try
     Demo {
         /// Where to listen
-        #[arg(long, default_value = "127.0.0.1:8080")]
+        #[arg(
+            long,
+            value_name = "ADDRESS",
+            default_value = demo::LISTEN,
+            value_parser = demo::address
+        )]
         listen: std::net::SocketAddr,
         /// Send the requests, show the answers, and end
         #[arg(long)]
@@ -142,32 +153,44 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command) -> Outcome {
     match command {
-        Command::Run { config } => run::run(&path(config.path)),
+        Command::Run { config } => run::run(&path(config.path)?),
         Command::Check { path: given, deny_warnings, format } => {
-            check::check(&path(given), deny_warnings, format.format)
+            check::check(&path(given)?, deny_warnings, format.format)
         }
         Command::Explain { method, url, headers, credentials, config, format } => {
             let asked = Asked { method, url, headers, credentials };
-            explain::explain(&path(config.path), &asked, format.format)
+            explain::explain(&path(config.path)?, &asked, format.format)
         }
-        Command::Routes { config, format } => routes::routes(&path(config.path), format.format),
-        Command::Test { config, format } => check::test(&path(config.path), format.format),
+        Command::Routes { config, format } => routes::routes(&path(config.path)?, format.format),
+        Command::Test { config, format } => check::test(&path(config.path)?, format.format),
         Command::Demo { listen, tour } => demo::demo(listen, tour),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "corsac", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Man => print_man().map(|()| ExitCode::SUCCESS),
     }
 }
 
-fn path(given: Option<PathBuf>) -> PathBuf {
-    let exists = |path: &&&str| Path::new(path).exists();
-    let default = || DEFAULT_PATHS.iter().find(exists).unwrap_or(&DEFAULT_PATHS[0]);
-    given.unwrap_or_else(|| PathBuf::from(default()))
+/// Prints the page of `corsac`, and after it those of its commands.
+fn print_man() -> io::Result<()> {
+    let mut corsac = Cli::command().disable_help_subcommand(true);
+    corsac.build();
+    let mut out = io::stdout().lock();
+    for command in std::iter::once(&corsac).chain(corsac.get_subcommands()) {
+        clap_mangen::Man::new(command.clone()).render(&mut out)?;
+    }
+    Ok(())
+}
+
+/// The configuration that was named, else the first default that there is.
+fn path(given: Option<PathBuf>) -> io::Result<PathBuf> {
+    let default = || DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.exists());
+    given.or_else(default).ok_or_else(|| {
+        let [first, second] = DEFAULT_PATHS;
+        let says = format!("no configuration is named, and neither {first} nor {second} is there");
+        io::Error::new(io::ErrorKind::NotFound, says)
+    })
 }
 
 fn long_version() -> String {

@@ -30,7 +30,7 @@ pub(super) fn run(path: &Path) -> Outcome {
 }
 
 /// Serves until a signal ends it.
-pub(super) fn serve(config: crate::config::Config) -> ExitCode {
+fn serve(config: crate::config::Config) -> ExitCode {
     match server::start(config) {
         Ok(server) => {
             server.run();
@@ -45,7 +45,7 @@ pub(super) fn serve(config: crate::config::Config) -> ExitCode {
 
 /// Log lines go to stderr: level and text. A time is added on a terminal alone,
 /// for elsewhere the journal has its own.
-pub(super) fn start_log() {
+fn start_log() {
     let with_time = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let environment = env_logger::Env::default().default_filter_or(LOG_FILTER);
     env_logger::Builder::from_env(environment)

@@ -216,15 +216,16 @@ impl Report {
         Some(snippet.into())
     }
 
-    /// The report as one JSON object on one line.
+    /// The report as one JSON object on one line; `ok` is for the caller to say,
+    /// who may count warnings as errors.
     ///
     /// # Panics
     ///
     /// Never: what it prints are strings, numbers and booleans.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self, ok: bool) -> String {
         let report = JsonReport {
-            ok: self.errors() == 0,
+            ok,
             diagnostics: self.diagnostics.iter().map(|found| self.json(found)).collect(),
         };
         serde_json::to_string(&report).expect("strings, numbers and booleans are always JSON")

@@ -1,7 +1,8 @@
 //! The configuration's files, read from disk.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -16,14 +17,19 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let metadata = fs::metadata(path)?;
-        if metadata.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+        let mut bytes = Vec::new();
+        // Not by the length that the file system tells: that of a device or a pipe is 0.
+        File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(in_words)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
         }
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than 64 MiB"));
-        }
-        fs::read_to_string(path)
+        String::from_utf8(bytes).map_err(|error| {
+            let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
+            let line = before.unwrap_or_default().split(|byte| *byte == b'\n').count();
+            io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8"))
+        })
     }
 
     fn expand(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
@@ -35,6 +41,17 @@ impl Files for Disk {
         // `glob` sorts, which keeps reports in one order; no meaning hangs on it.
         matches.map(|path| path.map_err(io::Error::from)).collect()
     }
+}
+
+/// The common errors as people say them, without the number of the system's.
+fn in_words(error: io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        io::ErrorKind::IsADirectory => "it is a directory",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), words)
 }
 
 /// One file in memory, for configurations that are part of the program.

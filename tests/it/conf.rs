@@ -117,6 +117,6 @@ proptest! {
             }
         }
         prop_assert_eq!(report.is_empty(), report.to_text(true).is_empty());
-        prop_assert!(report.to_json().starts_with(r#"{"ok":"#), "one object");
+        prop_assert!(report.to_json(true).starts_with(r#"{"ok":"#), "one object");
     }
 }

@@ -1,9 +1,13 @@
 //! What the documents say is true: every block of TOML in them is read as the
-//! program reads it, and their tables of codes are the program's.
+//! program reads it, and their tables of codes, commands and log fields are the
+//! program's.
 //!
 //! The language of a block says what it is: `toml` is a whole configuration,
 //! `toml part` the rest of one, `toml policy` the keys of a CORS policy, and
 //! `toml wrong` a configuration that must not load.
+
+#[cfg(feature = "server")]
+mod program;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -28,7 +32,7 @@ const BASE: &str = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
 /// What a `toml policy` is the policy of.
 const ROUTE: &str = "[services.s]\nupstream = \"app\"\n[services.s.routes.r]\npaths = \"/*\"\n";
 
-fn read(document: &str) -> String {
+pub(crate) fn read(document: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"))
 }

@@ -1,6 +1,5 @@
 //! Starting and stopping.
 
-use std::process::Command;
 use std::thread;
 
 use crate::harness::{Connection, Corsac, Gate, Origin};
@@ -67,14 +66,5 @@ fn every_address_is_announced() {
     for (address, listener) in addresses {
         let answer = crate::harness::Call::new(address, "GET", "/").send();
         assert_eq!(answer.status, 200, "{listener}");
-    }
-}
-
-#[test]
-fn usage_errors_exit_with_2() {
-    for arguments in [&["nonsense"][..], &["run", "--nonsense"], &["check", "--format", "xml"]] {
-        let status =
-            Command::new(env!("CARGO_BIN_EXE_corsac")).args(arguments).output().unwrap().status;
-        assert_eq!(status.code(), Some(2), "{arguments:?}");
     }
 }

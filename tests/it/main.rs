@@ -21,7 +21,11 @@ mod tidy;
 #[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
+mod commands;
+#[cfg(feature = "server")]
 mod conformance;
+#[cfg(feature = "server")]
+mod explained;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
@@ -30,3 +34,7 @@ mod lifecycle;
 mod metrics;
 #[cfg(feature = "server")]
 mod proxied;
+#[cfg(feature = "server")]
+mod readme;
+#[cfg(feature = "server")]
+mod snapshots;

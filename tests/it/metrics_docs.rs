@@ -134,7 +134,7 @@ fn mistakes(query: &str) -> Vec<String> {
     let made: Vec<String> = made.captures_iter(query).map(|it| it[1].to_owned()).collect();
     for found in grouping.captures_iter(query) {
         for name in found[1].split(',').map(str::trim) {
-            if !groupable.contains(name) && !made.iter().any(|it| it.starts_with(name)) {
+            if !groupable.contains(name) && !made.iter().any(|it| it == name) {
                 wrong.push(format!("nothing in the query has the label {name}: {query}"));
             }
         }

@@ -140,7 +140,8 @@ impl Connection {
                 _ => Framing::of_response(method, status, &head.headers),
             };
             let body = read_body(&mut self.0, framing)?;
-            return Ok(Response { status, headers: head.headers, body, interim });
+            let Head { start, headers, .. } = head;
+            return Ok(Response { start, status, headers, body, interim });
         }
     }
 
@@ -182,6 +183,8 @@ fn status(head: &Head) -> io::Result<u16> {
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
+    /// The status line.
+    pub(crate) start: String,
     pub(crate) status: u16,
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,

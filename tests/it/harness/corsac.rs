@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -34,7 +34,7 @@ pub(crate) struct Corsac {
     addresses: Vec<(SocketAddr, String)>,
     stderr: Lines,
     stdout: Lines,
-    _workdir: Workdir,
+    workdir: Workdir,
 }
 
 /// A corsac to come: its configuration, and the files beside it.
@@ -97,6 +97,11 @@ impl Corsac {
         lines.iter().map(parse).collect()
     }
 
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.workdir.path().join("corsac.toml")
+    }
+
     /// Everything on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
@@ -104,9 +109,7 @@ impl Corsac {
 
     /// Sends a signal by its name, such as `TERM`, and goes on at once.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own `kill`: `std` sends no signal but SIGKILL.
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        signal(&self.child, name);
     }
 
     /// Awaits the exit code; `None`: a signal ended it.
@@ -158,7 +161,7 @@ impl Setup {
         });
         match listening {
             Ok(addresses) if !addresses.is_empty() => {
-                Ok(Corsac { child, addresses, stderr, stdout, _workdir: self.workdir })
+                Ok(Corsac { child, addresses, stderr, stdout, workdir: self.workdir })
             }
             Ok(_) => Err(format!("it is ready, but names no address\n{}", stderr.text())),
             Err(said) => {
@@ -194,6 +197,13 @@ impl Setup {
     }
 }
 
+/// Sends a signal by its name.
+pub(crate) fn signal(child: &Child, name: &str) {
+    // The shell's own `kill`: `std` sends no signal but SIGKILL.
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
 /// The binary, started in `dir`, so that no configuration of the machine is found.
 pub(crate) fn corsac(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_corsac"));
@@ -209,7 +219,7 @@ fn listening(line: &str) -> Option<(SocketAddr, String)> {
 }
 
 #[track_caller]
-fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
+pub(crate) fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -226,7 +236,7 @@ fn await_exit(child: &mut Child, said: impl Fn() -> String) -> Option<i32> {
 
 /// What a process has printed so far, line by line.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<Printed>, Condvar)>);
+pub(crate) struct Lines(Arc<(Mutex<Printed>, Condvar)>);
 
 #[derive(Default)]
 struct Printed {
@@ -235,7 +245,7 @@ struct Printed {
 }
 
 impl Lines {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let ours = lines.clone();
         thread::spawn(move || {
@@ -250,13 +260,13 @@ impl Lines {
         lines
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.0.lock().unwrap().lines.join("\n")
     }
 
     /// Awaits that `look` finds something in the lines so far. `Err`: the lines,
     /// when the process has closed its end or time is up.
-    fn await_some<T>(&self, look: impl Fn(&[String]) -> Option<T>) -> Result<T, String> {
+    pub(crate) fn await_some<T>(&self, look: impl Fn(&[String]) -> Option<T>) -> Result<T, String> {
         let started = Instant::now();
         let mut printed = self.0.0.lock().unwrap();
         loop {

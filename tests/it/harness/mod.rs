@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub(crate) use client::{Call, Connection, Response};
 #[cfg(feature = "server")]
-pub(crate) use corsac::{Corsac, Setup};
+pub(crate) use corsac::{Corsac, Lines, Setup, await_exit, corsac, signal};
 #[cfg(feature = "server")]
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Answer, Gate, Origin, Unreachable};
