@@ -96,6 +96,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("E501", "nothing to listen on"),
     ("E502", "not an address to listen on"),
     ("E503", "two listeners on one address"),
+    ("E504", "not a network"),
+    ("E505", "a header that cannot carry a request's id"),
+    ("W501", "an admin listener beyond this machine"),
 ];
 
 /// What a code means, in one line; `None` if there is no such code.
@@ -112,13 +115,16 @@ mod tests {
 
     /// The sources of this module, which name codes in literals.
     const SOURCES: &[&str] = &[
+        include_str!("admin.rs"),
         include_str!("cors.rs"),
         include_str!("decode.rs"),
         include_str!("headers.rs"),
         include_str!("listeners.rs"),
+        include_str!("networks.rs"),
         include_str!("overlaps.rs"),
         include_str!("process.rs"),
         include_str!("report.rs"),
+        include_str!("request_id.rs"),
         include_str!("routes.rs"),
         include_str!("services.rs"),
         include_str!("sources.rs"),

@@ -132,6 +132,14 @@ pub(super) fn respond(table: Reader<'_>, cors: bool) -> HeaderMap {
     headers
 }
 
+/// A header of requests and responses alike that corsac sets itself. `Err`: why
+/// it cannot be this one.
+pub(super) fn of_both_messages(name: &HeaderName) -> Result<(), &'static str> {
+    let refusal =
+        refusal(name, Message::Request).or_else(|| refusal(name, Message::Response { cors: true }));
+    refusal.map_or(Ok(()), Err)
+}
+
 pub(super) fn key_of<'t>(entry: &Value<'t>) -> Placed<&'t str> {
     Placed { value: entry.key, place: entry.key_place }
 }

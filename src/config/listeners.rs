@@ -63,7 +63,7 @@ fn listener<'t>(
     listener
 }
 
-fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<SocketAddr> {
+pub(super) fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<SocketAddr> {
     let parsed = text.value.parse().ok();
     if parsed.is_none() {
         let help = match text.value.parse::<std::net::IpAddr>() {

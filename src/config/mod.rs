@@ -12,14 +12,17 @@
 //!
 //! This module opens no file: texts come through [`Files`].
 
+mod admin;
 pub mod codes;
 mod cors;
 mod decode;
 mod headers;
 mod listeners;
+mod networks;
 mod overlaps;
 mod process;
 mod report;
+mod request_id;
 mod routes;
 mod services;
 mod sources;
@@ -31,14 +34,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
+pub use self::admin::{Admin, AdminAddress};
 pub use self::cors::Cors;
 use self::decode::{Reader, Value};
 pub use self::headers::HeaderChanges;
 pub use self::listeners::Listener;
 pub use self::process::{AccessLog, Limits, LogFormat, LogOutput, Server};
 pub use self::report::{Diagnostic, Report};
+pub use self::request_id::RequestId;
 pub use self::routes::{Action, Rewrite, Route};
 pub use self::services::Service;
 pub use self::sources::{Files, Location, Place, Source};
@@ -67,6 +73,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[access_log]`.
     pub access_log: AccessLog,
+    /// `[request_id]`.
+    pub request_id: RequestId,
+    /// `[admin]`.
+    pub admin: Admin,
     /// `[server]`.
     pub server: Server,
     /// `[[tests]]`, of all files.
@@ -81,6 +91,26 @@ impl Config {
     #[must_use]
     pub fn locate(&self, place: Place) -> Option<Location<'_>> {
         self.sources.get(place.source).map(|source| source.locate(place))
+    }
+
+    /// What tells this configuration from another: 16 hexadecimal digits, the
+    /// first of the SHA-256 over all texts, in the order of their paths.
+    ///
+    /// Paths are no part of it, so that two machines that serve by the same texts
+    /// have the same hash. It is computed anew each time.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut sources: Vec<&Source> = self.sources.iter().collect();
+        sources.sort_by_key(|source| &source.path);
+        let mut hash = Sha256::new();
+        for Source { text, .. } in sources {
+            // With its length before it, no text can be taken for the end of another.
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        let first =
+            hash.finalize().iter().take(8).fold(0, |bits, &byte| bits << 8 | u64::from(byte));
+        format!("{first:016x}")
     }
 }
 
@@ -180,6 +210,8 @@ struct Tables<'t> {
     services: BTreeMap<&'t str, Reader<'t>>,
     limits: Option<Reader<'t>>,
     access_log: Option<Reader<'t>>,
+    request_id: Option<Reader<'t>>,
+    admin: Option<Reader<'t>>,
     server: Option<Reader<'t>>,
     tests: Vec<Reader<'t>>,
     /// A table has an error, so that what seems to be missing may not be.
@@ -201,6 +233,8 @@ impl<'t> Tables<'t> {
             services: BTreeMap::new(),
             limits: None,
             access_log: None,
+            request_id: None,
+            admin: None,
             server: None,
             tests: Vec::new(),
             damaged: false,
@@ -246,6 +280,8 @@ impl<'t> Tables<'t> {
         }
         add_single(&mut self.limits, root.table("limits"));
         add_single(&mut self.access_log, root.table("access_log"));
+        add_single(&mut self.request_id, root.table("request_id"));
+        add_single(&mut self.admin, root.table("admin"));
         add_single(&mut self.server, root.table("server"));
         self.tests.extend(root.list("tests"));
         root.finish();
@@ -302,6 +338,8 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let known = (notes.errors() == errors).then_some(routes.as_slice());
     let tests = tables.tests.into_iter().filter_map(|table| test::read(table, known)).collect();
     let access_log = tables.access_log.map(process::access_log).unwrap_or_default();
+    let request_id = tables.request_id.map(request_id::read).unwrap_or_default();
+    let admin = tables.admin.map(|table| admin::read(table, &listeners)).unwrap_or_default();
     let server = tables.server.map(process::server).unwrap_or_default();
     // Beside an error, what seems to be unused may be what was meant there.
     if notes.errors() == 0 {
@@ -316,6 +354,8 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
         table: Arc::new(table?),
         limits,
         access_log,
+        request_id,
+        admin,
         server,
         tests,
         sources: [].into(),

@@ -53,13 +53,17 @@ pub enum LogFormat {
     /// `"json"`: an object.
     #[default]
     Json,
+    /// `"combined"`: NCSA's combined format, as web servers have written it since 1995.
+    Combined,
 }
 
 pub(super) fn access_log(mut table: Reader<'_>) -> AccessLog {
     let notes = table.notes;
     let log = AccessLog {
         output: table.text("output").map(|text| output(notes, text)).unwrap_or_default(),
-        format: table.choice("format", &[("json", LogFormat::Json)]).unwrap_or_default(),
+        format: table
+            .choice("format", &[("json", LogFormat::Json), ("combined", LogFormat::Combined)])
+            .unwrap_or_default(),
     };
     table.finish();
     log

@@ -120,3 +120,32 @@ proptest! {
         prop_assert!(report.to_json(true).starts_with(r#"{"ok":"#), "one object");
     }
 }
+
+/// The hash is of what was read: the same elsewhere, and another after any change.
+#[test]
+fn the_hash_of_a_configuration() {
+    let hash = |files: &[(&str, &str)]| {
+        let text = std::fs::read_to_string(conf().join("corsac.toml")).unwrap();
+        let main = format!("include = \"d/*.toml\"\n{text}");
+        let others = files.iter().map(|(path, text)| ((*path).into(), (*text).to_owned()));
+        let files = std::iter::once(("corsac.toml".into(), main)).chain(others).collect();
+        config::load(Path::new("corsac.toml"), &InMemory(files)).unwrap().0.hash()
+    };
+    let (limits, server) = ("limits = { body = \"1MB\" }\n", "server = { threads = 2 }\n");
+    let whole = hash(&[("d/a.toml", limits), ("d/b.toml", server)]);
+    assert!(whole.len() == 16 && whole.bytes().all(|digit| digit.is_ascii_hexdigit()), "{whole}");
+    assert_eq!(whole, hash(&[("d/a.toml", limits), ("d/c.toml", server)]));
+    assert_ne!(whole, hash(&[("d/b.toml", limits), ("d/a.toml", server)]));
+    assert_ne!(whole, hash(&[("d/a.toml", limits)]));
+    let joined = format!("{limits}{server}");
+    assert_ne!(whole, hash(&[("d/a.toml", &joined)]));
+}
+
+/// The first 64 bits of SHA-256 over the length, in eight bytes, and the text:
+/// fixed, for it is compared between machines and versions.
+#[test]
+fn the_hash_is_stable() {
+    let text = "version = 1\nlisteners.a.address = \"127.0.0.1:80\"\n\
+                [services.s.routes.r]\npaths = \"/\"\nrespond = {}\n";
+    assert_eq!(config::parse(text, "a.toml").unwrap().0.hash(), "4282113e4f1451ed");
+}

@@ -1,0 +1,111 @@
+//! `[admin]`: where the process is asked about itself, and who is told more.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::decode::{Placed, Reader};
+use super::listeners::{self, Listener};
+use super::networks;
+use super::report::Diagnostic;
+use super::sources::Notes;
+
+/// `[admin]`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Admin {
+    /// `listen`: no address is there twice, and none is a listener's. Empty, the
+    /// default: there is no admin listener.
+    pub listen: Vec<AdminAddress>,
+    /// `debug_clients`: whose `Corsac-Explain: 1` is answered.
+    pub debug_clients: Vec<IpNet>,
+}
+
+impl Admin {
+    /// Whether this client is told why.
+    #[must_use]
+    pub fn explains_to(&self, client: IpAddr) -> bool {
+        self.debug_clients.iter().any(|network| network.contains(&client))
+    }
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum AdminAddress {
+    /// `"127.0.0.1:9901"`. Port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// `"unix:/run/corsac/admin.sock"`: the path, relative to the configuration file.
+    Unix(PathBuf),
+}
+
+/// The longest path of a socket, in bytes: `sun_path` has 108, with its final
+/// NUL (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+pub(super) fn read(mut table: Reader<'_>, listeners: &[Listener]) -> Admin {
+    let notes = table.notes;
+    let texts = table.texts("listen").unwrap_or_default();
+    let clients = table.texts("debug_clients").unwrap_or_default();
+    table.finish();
+    let mut listen = Vec::new();
+    for text in texts {
+        let Some(address) = address(notes, text) else { continue };
+        if is_free(notes, text, &address, &listen, listeners) {
+            listen.push(address);
+        }
+    }
+    Admin { listen, debug_clients: networks::read(notes, clients) }
+}
+
+fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<AdminAddress> {
+    let Some(path) = text.value.strip_prefix("unix:") else {
+        let address = listeners::address(notes, text)?;
+        if !address.ip().is_loopback() {
+            let message = format!("the admin listener on {address} is not this machine's alone");
+            let help = "anyone who can reach it can read the configuration's names and metrics; \
+                        listen on 127.0.0.1, [::1] or \"unix:/run/corsac/admin.sock\"";
+            notes.add(Diagnostic::warning("W501", message).at(text.place).help(help.to_owned()));
+        }
+        return Some(AdminAddress::Tcp(address));
+    };
+    let path_on_disk = notes.beside(text.place.source, path);
+    let length = path_on_disk.as_os_str().len();
+    if path.is_empty() || path.contains('\0') || length > SOCKET_PATH_BYTES_MAX {
+        let message = format!("not an address to listen on: {:?}", text.value);
+        let help = format!(
+            "a socket has a path of at most {SOCKET_PATH_BYTES_MAX} bytes: \
+             \"unix:/run/corsac/admin.sock\""
+        );
+        notes.add(Diagnostic::error("E502", message).at(text.place).help(help));
+        return None;
+    }
+    Some(AdminAddress::Unix(path_on_disk))
+}
+
+/// Whether nothing else listens there; noted if something does.
+fn is_free(
+    notes: &Notes<'_>,
+    text: Placed<&str>,
+    address: &AdminAddress,
+    before: &[AdminAddress],
+    listeners: &[Listener],
+) -> bool {
+    if matches!(address, AdminAddress::Tcp(address) if address.port() == 0) {
+        return true;
+    }
+    let message = format!("two listeners on one address: {}", text.value);
+    let found = Diagnostic::error("E503", message).at(text.place);
+    let has_it = |listener: &&Listener| {
+        listener.addresses.iter().any(|&taken| AdminAddress::Tcp(taken) == *address)
+    };
+    if let Some(listener) = listeners.iter().find(has_it) {
+        let other = format!("listeners.{} has it too", listener.name);
+        notes.add(found.related(listener.place, other));
+        return false;
+    }
+    if before.contains(address) {
+        notes.add(found.help("admin.listen names it twice; remove one".to_owned()));
+        return false;
+    }
+    true
+}
