@@ -118,23 +118,21 @@ impl Snapshot {
 
 /// The handles of every route and upstream: those that are there already, or new ones.
 fn series(config: &Config, previous: Option<&Series>) -> Series {
+    let previous = || previous.into_iter();
     let routes: HashMap<&str, &Arc<RouteMetrics>> =
-        previous.iter().flat_map(|previous| &previous.routes).map(|it| (it.name(), it)).collect();
-    let upstreams: HashMap<&str, &Arc<UpstreamMetrics>> = previous
-        .iter()
-        .flat_map(|previous| &previous.upstreams)
-        .map(|it| (it.name(), it))
+        previous().flat_map(|series| &series.routes).map(|there| (there.name(), there)).collect();
+    let upstreams: HashMap<&str, &Arc<UpstreamMetrics>> = previous()
+        .flat_map(|series| &series.upstreams)
+        .map(|there| (there.name(), there))
         .collect();
-    let route = |route: &Route| match routes.get(&*route.name) {
-        Some(&metrics) => Arc::clone(metrics),
-        None => {
-            let service = config.services.get(route.service).map_or("", |service| &service.name);
-            Arc::new(RouteMetrics::new(service, &route.name))
-        }
+    let route = |route: &Route| {
+        let service = config.services.get(route.service).map_or("", |service| &service.name);
+        let new = || Arc::new(RouteMetrics::new(service, &route.name));
+        routes.get(&*route.name).map_or_else(new, |&there| Arc::clone(there))
     };
-    let upstream = |upstream: &Upstream| match upstreams.get(&*upstream.name) {
-        Some(&metrics) => Arc::clone(metrics),
-        None => Arc::new(UpstreamMetrics::new(&upstream.name)),
+    let upstream = |upstream: &Upstream| {
+        let new = || Arc::new(UpstreamMetrics::new(&upstream.name));
+        upstreams.get(&*upstream.name).map_or_else(new, |&there| Arc::clone(there))
     };
     Series {
         routes: config.routes.iter().map(route).collect(),
@@ -207,15 +205,14 @@ mod tests {
     use super::*;
 
     fn config(routes: &[&str], upstream: &str) -> Arc<Config> {
-        let mut text = format!(
+        let paths = routes.iter().map(|route| format!("routes.{route}.paths = \"/{route}\"\n"));
+        let text = format!(
             "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
              [upstreams.{upstream}]\nnodes = \"127.0.0.1:1\"\n\
              [policies.cors.app]\nallow_origins = \"https://a.example\"\n\
-             [services.s]\nupstream = \"{upstream}\"\ncors = \"app\"\n"
+             [services.s]\nupstream = \"{upstream}\"\ncors = \"app\"\n{}",
+            paths.collect::<String>()
         );
-        for route in routes {
-            text.push_str(&format!("routes.{route}.paths = \"/{route}\"\n"));
-        }
         Arc::new(crate::config::parse(&text, "corsac.toml").unwrap().0)
     }
 

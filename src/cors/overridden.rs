@@ -71,8 +71,8 @@ mod tests {
             response.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let judgement = policy.admit(&Method::GET, &request, None).judgement;
-        let set = Overridden::of(&policy.stamp(&judgement, &response), &response);
-        set.iter().map(|(_, name)| name).collect()
+        let found = Overridden::of(&policy.stamp(&judgement, &response), &response);
+        found.iter().map(|(_, name)| name).collect()
     }
 
     #[test]
@@ -82,8 +82,14 @@ mod tests {
         const ACEH: &str = "access-control-expose-headers";
         const A: &str = "https://a.example";
         const B: &str = "https://b.example";
+        type Case = (
+            &'static str,
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static [&'static str],
+        );
         #[rustfmt::skip]
-        let cases: [(&str, &str, &[(&str, &str)], &[&str]); 9] = [
+        let cases: [Case; 9] = [
             ("nothing",              A, &[],                       &[]),
             ("the same",             A, &[(ACAO, A)],              &[]),
             ("any",                  A, &[(ACAO, "*")],            &[ACAO]),

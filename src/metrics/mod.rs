@@ -78,14 +78,15 @@ impl Metrics {
             Box::new(metrics.shown.clone()),
         ];
         for collector in collectors {
-            metrics.registry.register(collector).expect("every definition has a name of its own");
+            metrics.register(collector);
         }
         #[cfg(all(feature = "server", target_os = "linux"))]
+        metrics.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         metrics
-            .registry
-            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-            .expect("no definition begins with `process_`");
-        metrics
+    }
+
+    fn register(&self, collector: Box<dyn Collector>) {
+        self.registry.register(collector).expect("every definition has a name of its own");
     }
 
     /// Everything, in the text format of Prometheus, version 0.0.4; its Content-Type is

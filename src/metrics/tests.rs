@@ -1,6 +1,7 @@
 //! What is rendered, read back by a parser that others wrote.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

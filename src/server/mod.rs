@@ -19,7 +19,7 @@ use std::{
     num::NonZeroUsize,
     sync::Arc,
     thread::{JoinHandle, available_parallelism},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use pingora_core::{apps::HttpServerApp, server::configuration::ServerConf};
@@ -118,8 +118,9 @@ pub fn start(config: Config) -> Result<Server, StartError> {
         .map_err(StartError::AccessLog)?;
     let (access_log, writer) = writer.unzip();
     let addresses = runtime.block_on(resolve::resolve(&config));
-    let snapshots =
-        Arc::new(SnapshotCell::new(Snapshot::compile(config, addresses, None), metrics.clone()));
+    let hash = config.hash();
+    let snapshot = Snapshot::compile(config, addresses, None);
+    let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
     runtime.spawn(resolve::refresh(Arc::clone(&snapshots)));
     let settings = Arc::new(ServerConf {
         threads,
@@ -138,6 +139,9 @@ pub fn start(config: Config) -> Result<Server, StartError> {
         runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), connections));
     }
     drop(context);
+    // A clock before 1970 is wrong in a way that does not matter here.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    metrics.config_applied(&hash, now.as_secs());
     log::info!("ready");
     Ok(Server { runtime, signals, app, metrics, addresses, stop, last_closed, writer })
 }

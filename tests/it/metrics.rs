@@ -86,6 +86,7 @@ fn requests_are_counted() {
         r#"corsac_http_bytes_total{direction="out",route="shop/orders",service="shop"} 15"#,
         r#"corsac_http_connections{listener="http"} 1"#,
         "corsac_http_requests_in_flight 0",
+        "corsac_config_last_reload_successful 1",
         r#"corsac_upstream_request_duration_seconds_count{upstream="origin"} 3"#,
         r#"corsac_upstream_retries_total{upstream="origin"} 0"#,
         r#"corsac_cors_decisions_total{kind="actual",mode="enforce",reason="ok",route="shop/orders",service="shop"} 1"#,

@@ -37,7 +37,7 @@ fn read(file: &str) -> String {
 fn the_page_lists_what_there_is() {
     let page = read("docs/metrics.md");
     let mut listed = BTreeMap::new();
-    for row in page.lines().filter(|line| line.starts_with("| `") && line.contains("_")) {
+    for row in page.lines().filter(|line| line.starts_with("| `") && line.contains('_')) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let [_, name, kind, labels, meaning, _] = cells[..] else { panic!("{row}") };
         let labels = labels.split(", ").map(|label| label.trim_matches('`'));
