@@ -12,7 +12,7 @@ use http::{
 
 use crate::{
     config::{Action, Config, Route},
-    cors::{self, Judgement, Kind, Reason},
+    cors::{self, Judgement, Kind, Overridden, Reason},
     edits::HeaderEdits,
     route::{self, Match},
 };
@@ -346,14 +346,21 @@ impl ResponseHead for HeaderMap {
 /// Every response of a route passes here but 1xx and the policy's own answers:
 /// those of the upstream, those that corsac makes, and errors. Otherwise a page
 /// would read "CORS error" where the truth is 502.
-pub fn finish(route: &Route, judgement: &Judgement, response: &mut impl ResponseHead) {
+///
+/// Returns the CORS headers of the response that did not pass as they were.
+pub fn finish(
+    route: &Route,
+    judgement: &Judgement,
+    response: &mut impl ResponseHead,
+) -> Overridden {
     if !route.headers.response.is_empty() {
         response.apply(route.headers.response.clone());
     }
-    if let Some(cors) = &route.cors {
-        let edits = cors.policy.stamp(judgement, response.headers());
-        response.apply(edits);
-    }
+    let Some(cors) = &route.cors else { return Overridden::default() };
+    let edits = cors.policy.stamp(judgement, response.headers());
+    let overridden = Overridden::of(&edits, response.headers());
+    response.apply(edits);
+    overridden
 }
 
 /// Header names that a hop keeps to itself in responses (RFC 9110, 7.6.1), beside

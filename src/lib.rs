@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
-//! L1  config                           text -> Config, or a report of every mistake
+//! L1  config  metrics  refused         text -> Config, or a report of every mistake; what is counted
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
 //!     explain  diff                    why it does so; what another configuration changes
 //! L3  proxy                            Pingora's hooks, each a few lines
@@ -18,6 +18,8 @@
 pub mod config;
 pub mod cors;
 pub mod edits;
+pub mod metrics;
+pub mod refused;
 pub mod route;
 pub mod upstream;
 

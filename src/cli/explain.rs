@@ -16,8 +16,8 @@ use crate::{
 pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written \"name: value\"")?;
     let name = name.trim().parse().map_err(|_| format!("not a header name: {name:?}"))?;
-    let value =
-        HeaderValue::from_str(value.trim()).map_err(|_| format!("not a header value: {value:?}"))?;
+    let value = HeaderValue::from_str(value.trim())
+        .map_err(|_| format!("not a header value: {value:?}"))?;
     Ok((name, value))
 }
 

@@ -189,7 +189,6 @@ type Outcome = io::Result<ExitCode>;
 
 const NO: ExitCode = ExitCode::FAILURE;
 
-
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {

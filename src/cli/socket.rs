@@ -7,11 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    config::AdminAddress,
-    load::load,
-    server::Disk,
-};
+use crate::{config::AdminAddress, load::load, server::Disk};
 
 /// A reload resolves names and compiles; beyond this, something is wrong.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -70,6 +70,17 @@ reasons! {
     AcrhLimit = "acrh_limit",
 }
 
+impl Reason {
+    /// Whether it was the origin that was refused, and not what it asked for.
+    #[must_use]
+    pub fn blames_the_origin(self) -> bool {
+        matches!(
+            self,
+            Self::OriginNotListed | Self::OriginNull | Self::OriginMalformed | Self::OriginMultiple
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -89,6 +100,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Preflight, Self::Actual, Self::WebSocket];
+
     /// The word for it in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

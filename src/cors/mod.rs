@@ -27,6 +27,7 @@ mod methods;
 mod origin;
 mod origin_regex;
 mod origins;
+mod overridden;
 mod pattern;
 mod policy;
 mod request_headers;
@@ -46,6 +47,7 @@ pub use decide::{
 pub use methods::AllowMethods;
 pub use origin::{ORIGIN_LEN_MAX, Origin};
 pub use origins::OriginEntry;
+pub use overridden::Overridden;
 pub use pattern::{OriginError, OriginPattern, PortPattern, TuplePattern};
 pub use policy::Policy;
 pub use request_headers::{AllowHeaders, REQUESTED_LEN_MAX, names_header};

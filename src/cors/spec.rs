@@ -84,6 +84,12 @@ macro_rules! choice {
         impl $name {
             /// Every value, as it is written.
             pub const ALL: &[(&str, Self)] = &[$(($text, Self::$variant)),+];
+
+            /// As it is written.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
         }
     };
 }

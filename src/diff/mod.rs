@@ -173,9 +173,12 @@ pub fn diff(before: &Config, after: &Config) -> Diff {
         // What the routes make of it is compared there.
         limits: _,
         access_log: _,
+        request_id: _,
+        admin: _,
         server: _,
         tests: _,
         sources: _,
+        directories: _,
     } = after;
     let mut changes = routes::compare(before, after);
     changes.extend(process::compare(before, after));

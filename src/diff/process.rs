@@ -7,7 +7,8 @@ use std::path::Path;
 use super::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::print_duration;
 use crate::config::{
-    AccessLog, Config, Listener, LogFormat, LogOutput, Server, Timeouts, Upstream,
+    AccessLog, Admin, AdminAddress, Config, Listener, LogFormat, LogOutput, RequestId, Server,
+    Timeouts, Upstream,
 };
 
 pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
@@ -38,7 +39,40 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     changes.pair("output", [output(before), output(after)], Access::Same);
     changes.pair("format", [word(before.access_log.format), word(format)], Access::Same);
     all.extend(changes.on(Subject::Process, vec!["access_log".to_owned()]));
+    all.extend(request_ids(before, after).on(Subject::Process, vec!["request_id".to_owned()]));
+    all.extend(admin(before, after).on(Subject::Process, vec!["admin".to_owned()]));
     all
+}
+
+fn request_ids(before: &Config, after: &Config) -> Changes {
+    let mut changes = Changes::default();
+    let RequestId { header, trusted } = &after.request_id;
+    let old = &before.request_id;
+    changes.pair("header", [old.header.to_string(), header.to_string()], Access::Same);
+    changes.entries("trusted", &texts(&old.trusted), &texts(trusted), |_, _| Access::Same);
+    changes
+}
+
+fn admin(before: &Config, after: &Config) -> Changes {
+    let mut changes = Changes::default();
+    let Admin { listen, debug_clients } = &after.admin;
+    let addresses = |listen: &[AdminAddress]| {
+        let address = |address: &AdminAddress| match address {
+            AdminAddress::Tcp(address) => address.to_string(),
+            AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+        };
+        listen.iter().map(address).collect::<BTreeSet<String>>()
+    };
+    let [old, new] = [addresses(&before.admin.listen), addresses(listen)];
+    changes.entries("listen", &old, &new, |_, added| allowing(added, false));
+    let [old, new] = [texts(&before.admin.debug_clients), texts(debug_clients)];
+    // They are told what the configuration says.
+    changes.entries("debug_clients", &old, &new, |_, added| allowing(added, false));
+    changes
+}
+
+fn texts(items: &[impl ToString]) -> BTreeSet<String> {
+    items.iter().map(ToString::to_string).collect()
 }
 
 /// An upstream that is on one side alone differs from nothing in all that it has.
@@ -102,5 +136,6 @@ fn output(config: &Config) -> String {
 fn word(format: LogFormat) -> &'static str {
     match format {
         LogFormat::Json => "json",
+        LogFormat::Combined => "combined",
     }
 }

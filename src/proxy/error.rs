@@ -3,7 +3,7 @@
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
-use crate::edge::Cause;
+use crate::{edge::Cause, metrics::UpstreamError};
 
 /// Error type: no node of the upstream has an address.
 pub(super) const UNRESOLVED: &str = "UpstreamUnresolved";
@@ -40,5 +40,16 @@ pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
         (_, ErrorSource::Internal | ErrorSource::Unset) => {
             (StatusCode::INTERNAL_SERVER_ERROR, Cause::Internal)
         }
+    }
+}
+
+/// What is counted against the upstream; `None`: it is not the upstream's fault.
+pub(super) fn of_upstream(cause: Cause) -> Option<UpstreamError> {
+    match cause {
+        Cause::UpstreamUnresolved => Some(UpstreamError::Unresolved),
+        Cause::UpstreamConnect => Some(UpstreamError::Connect),
+        Cause::UpstreamTimeout => Some(UpstreamError::Timeout),
+        Cause::UpstreamFailed => Some(UpstreamError::Failed),
+        _ => None,
     }
 }

@@ -3,9 +3,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
     mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel},
 };
+
+use prometheus::IntCounter;
 
 use super::Line;
 use crate::config::LogFormat;
@@ -31,27 +33,26 @@ pub struct Lines {
 }
 
 /// What both ends know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     waiting_bytes: AtomicUsize,
-    dropped: AtomicU64,
+    dropped: IntCounter,
     reopen: AtomicBool,
 }
 
 impl AccessLog {
-    /// A queue for lines of this format.
+    /// A queue for lines of this format. Those that are dropped, since the writer
+    /// could not keep up, or not write, are counted in `dropped`.
     #[must_use]
-    pub fn queue(format: LogFormat) -> (Self, Lines) {
+    pub fn queue(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
         let (sender, receiver) = sync_channel(QUEUE_LINES);
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared {
+            waiting_bytes: AtomicUsize::new(0),
+            dropped,
+            reopen: AtomicBool::new(false),
+        });
         let lines = Lines { lines: receiver, shared: Arc::clone(&shared) };
         (Self { format, lines: sender, shared }, lines)
-    }
-
-    /// Lines that were dropped, since the writer could not keep up, or not write.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Asks the writer to open its file anew.
@@ -75,7 +76,7 @@ impl AccessLog {
             }
             waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        dropped.fetch_add(1, Ordering::Relaxed);
+        dropped.inc();
     }
 }
 
@@ -110,12 +111,12 @@ impl Lines {
 
     /// Counts a line that could not be written.
     pub fn drop_line(&self) {
-        self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        self.shared.dropped.inc();
     }
 
     /// See [`AccessLog::dropped`].
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+        self.shared.dropped.get()
     }
 }

@@ -3,6 +3,7 @@
 //! What to do is decided in [`crate::edge`]; here it is done.
 
 mod body;
+mod count;
 mod error;
 mod explanation;
 mod forward;
@@ -27,6 +28,8 @@ pub use log::{AccessLog, Lines};
 use crate::{
     cors::{Judgement, Kind, Reason},
     edge::{self, Cause, Step},
+    metrics::{Held, Metrics, RouteMetrics, UpstreamMetrics},
+    refused::RefusedOrigins,
     snapshot::{Snapshot, SnapshotCell},
     upstream::{Endpoint, Tried},
 };
@@ -41,14 +44,20 @@ pub const CONNECT_ATTEMPTS_MAX: usize = 3;
 #[derive(Debug)]
 pub struct Proxy {
     snapshots: Arc<SnapshotCell>,
+    metrics: Metrics,
     access_log: Option<AccessLog>,
 }
 
 impl Proxy {
-    /// A proxy that serves by what `snapshots` holds. Without an access log, none is written.
+    /// A proxy that serves by what `snapshots` holds, and counts into `metrics`. Without
+    /// an access log, none is written.
     #[must_use]
-    pub fn new(snapshots: Arc<SnapshotCell>, access_log: Option<AccessLog>) -> Self {
-        Self { snapshots, access_log }
+    pub fn new(
+        snapshots: Arc<SnapshotCell>,
+        metrics: Metrics,
+        access_log: Option<AccessLog>,
+    ) -> Self {
+        Self { snapshots, metrics, access_log }
     }
 }
 
@@ -56,6 +65,8 @@ impl Proxy {
 #[derive(Debug)]
 pub struct Context {
     started: Instant,
+    /// Also where a hook panics: the count ends with the context.
+    _in_flight: Held,
     /// The request's id, in the header that carries it; there from the first hook on.
     id: Option<(HeaderName, HeaderValue)>,
     /// The hash of the configuration, if the client asked why and may.
@@ -68,6 +79,8 @@ pub struct Context {
     /// Bytes of the request's body that have passed.
     body_bytes: u64,
     endpoint: Option<Endpoint>,
+    /// When that endpoint was chosen.
+    attempt_started: Option<Instant>,
     tried: Tried,
     connect_attempts: usize,
 }
@@ -88,6 +101,14 @@ impl Serving {
     fn route(&self) -> Option<&crate::config::Route> {
         self.snapshot.config().routes.get(self.route)
     }
+
+    fn metrics(&self) -> Option<&RouteMetrics> {
+        self.snapshot.route_metrics(self.route)
+    }
+
+    fn refused(&self) -> Option<&RefusedOrigins> {
+        self.snapshot.refused(self.route)
+    }
 }
 
 #[async_trait]
@@ -97,6 +118,7 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             started: Instant::now(),
+            _in_flight: self.metrics.request(),
             id: None,
             explained: None,
             serving: None,
@@ -104,6 +126,7 @@ impl ProxyHttp for Proxy {
             cause: None,
             body_bytes: 0,
             endpoint: None,
+            attempt_started: None,
             tried: Tried::default(),
             connect_attempts: 0,
         }
@@ -139,6 +162,7 @@ impl ProxyHttp for Proxy {
         let judgement = decision.judgement;
         ctx.serving =
             decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
+        count::decided(&session.req_header().headers, ctx);
         match &mut reply {
             None => Ok(false),
             Some(reply) => {
@@ -163,6 +187,7 @@ impl ProxyHttp for Proxy {
         };
         let peer = forward::peer(endpoint, upstream);
         ctx.endpoint = Some(endpoint);
+        count::attempt(ctx);
         Ok(peer)
     }
 
@@ -190,7 +215,12 @@ impl ProxyHttp for Proxy {
             ctx.tried.add(endpoint);
         }
         let another = ctx.upstream().is_some_and(|(_, pool)| pool.has_other_than(ctx.tried));
-        error.set_retry(another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX);
+        let again = another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX;
+        error.set_retry(again);
+        if again {
+            // The last error goes on to `fail_to_proxy`, which counts it.
+            count::failed(error::classify(&error).1, ctx);
+        }
         error
     }
 
@@ -207,10 +237,11 @@ impl ProxyHttp for Proxy {
     /// What the client sees of the upstream's answer.
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        count::answered(&session.req_header().headers, response, ctx);
         // 1xx passes as it is, and after 101 there is no HTTP left to govern.
         if !response.status.is_informational() {
             reply::strip_hop_by_hop(response);
@@ -228,11 +259,13 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
         ctx.cause = Some(cause);
+        count::failed(cause, ctx);
         let error_code = reply::send_error(session, ctx, status, cause).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        count::ended(session, ctx, &self.metrics);
         if let Some(access_log) = &self.access_log {
             access_log.write(&Line::new(session, ctx));
         }
@@ -261,6 +294,11 @@ impl Context {
         serving.snapshot.upstream(serving.upstream?)
     }
 
+    fn upstream_metrics(&self) -> Option<&UpstreamMetrics> {
+        let serving = self.serving.as_ref()?;
+        serving.snapshot.upstream_metrics(serving.upstream?)
+    }
+
     /// Finishes a response: the id, what its route does, and why, if that was asked.
     ///
     /// The id comes first, so that it is the route's to change like other headers.
@@ -274,7 +312,11 @@ impl Context {
             && let Some(serving) = &self.serving
             && let Some(route) = serving.route()
         {
-            edge::finish(route, &serving.judgement, &mut reply::Response(response));
+            let overridden =
+                edge::finish(route, &serving.judgement, &mut reply::Response(response));
+            if let Some(metrics) = serving.metrics() {
+                metrics.overridden(overridden);
+            }
         }
         if let Some(hash) = &self.explained {
             let _ = response.insert_header(explanation::HEADER, explanation::of(self, hash));

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus::IntCounter;
 use tokio::signal::unix::Signal;
 
 use super::COMPLAINT_PAUSE;
@@ -27,15 +28,19 @@ pub(super) struct Writer {
     running: Receiver<()>,
 }
 
-/// Starts the writer. `None`: there is no access log.
-pub(super) fn start(log: &config::AccessLog) -> io::Result<Option<(AccessLog, Writer)>> {
+/// Starts the writer; lines that it loses are counted in `dropped`. `None`: there
+/// is no access log.
+pub(super) fn start(
+    log: &config::AccessLog,
+    dropped: IntCounter,
+) -> io::Result<Option<(AccessLog, Writer)>> {
     let (path, file) = match &log.output {
         LogOutput::Off => return Ok(None),
         // Not `io::stdout()`, which looks for the end of each line once more.
         LogOutput::Stdout => (None, File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         LogOutput::File(path) => (Some(path.clone()), append(path)?),
     };
-    let (access_log, lines) = AccessLog::queue(log.format);
+    let (access_log, lines) = AccessLog::queue(log.format, dropped);
     let (ends, running) = channel();
     let sink = Sink { path, file: BufWriter::with_capacity(64 * 1024, file) };
     std::thread::Builder::new()

@@ -13,7 +13,10 @@ use std::{
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_TYPE};
 use pingora_core::{
-    apps::{ServerApp, http_app::{HttpServer, ServeHttp}},
+    apps::{
+        ServerApp,
+        http_app::{HttpServer, ServeHttp},
+    },
     protocols::{http::ServerSession, l4::stream::Stream},
 };
 use serde::{Deserialize, Serialize};
@@ -71,7 +74,8 @@ impl Listeners {
         let app = |privileged| {
             Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
         };
-        let (open, tcp) = (app(false), app(true));
+        let (open, privileged) = (app(false), app(true));
+        let connections = state.metrics.connections("admin");
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 // It serves until the process ends, through every drain.
@@ -79,11 +83,14 @@ impl Listeners {
                 let (held, mut closed) = mpsc::channel(1);
                 for bound in self.tcp {
                     log::info!("admin listens on {}", bound.address);
-                    tokio::spawn(bound.serve(Arc::clone(&open), stopped.clone(), held.clone()));
+                    let app = Arc::clone(&open);
+                    let served =
+                        bound.serve(app, stopped.clone(), held.clone(), connections.clone());
+                    tokio::spawn(served);
                 }
                 for socket in self.unix {
                     log::info!("admin listens on unix:{}", socket.path.display());
-                    tokio::spawn(socket.serve(Arc::clone(&tcp), stopped.clone()));
+                    tokio::spawn(socket.serve(Arc::clone(&privileged), stopped.clone()));
                 }
                 closed.recv().await
             })

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::listener::Bound;
+use crate::metrics::Metrics;
 
 struct Echo;
 
@@ -51,7 +52,13 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
         let (_stop, stopped) = watch::channel(false);
         let (open, _closed) = mpsc::channel(1);
-        runtime.block_on(bound.serve(Arc::new(HttpServer::new_app(Echo)), stopped, open))
+        let connections = Metrics::new().connections("echo");
+        runtime.block_on(bound.serve(
+            Arc::new(HttpServer::new_app(Echo)),
+            stopped,
+            open,
+            connections,
+        ))
     })?;
     Ok(address)
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use pingora_core::apps::ServerApp;
+use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use super::{COMPLAINT_PAUSE, connection::Connection};
+use crate::metrics::Held;
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
@@ -82,12 +84,13 @@ impl Bound {
     }
 
     /// Accepts connections for `app` until `stop` turns true. Every connection
-    /// holds a clone of `open`.
+    /// holds a clone of `open`, and counts in `connections`.
     pub(super) async fn serve<A>(
         self,
         app: Arc<A>,
         mut stop: watch::Receiver<bool>,
         open: mpsc::Sender<()>,
+        connections: IntGauge,
     ) -> io::Result<()>
     where
         A: ServerApp + Send + Sync + 'static,
@@ -102,8 +105,10 @@ impl Bound {
             match accepted {
                 Ok((stream, peer)) => {
                     let connection = Connection::new(stream, peer, open.clone());
+                    let counted = Held::new(&connections);
                     let (app, stop) = (Arc::clone(&app), stop.clone());
                     tokio::spawn(async move {
+                        let _counted = counted;
                         app.process_new(Box::new(connection), &stop).await;
                     });
                 }

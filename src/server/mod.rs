@@ -17,7 +17,7 @@ mod reload;
 mod resolve;
 mod status;
 mod systemd;
-mod watch;
+mod watcher;
 
 use std::{
     fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread::available_parallelism,
@@ -28,22 +28,25 @@ use pingora_core::{apps::HttpServerApp, server::configuration::ServerConf};
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     time::timeout,
 };
 
-pub use echo::start_echo;
 pub use admin::LiveRequest;
+pub use echo::start_echo;
 pub use files::{Disk, Memory};
 pub use reload::Source;
 
 use crate::{
     config::Config,
+    metrics::Metrics,
     proxy::{CONNECT_ATTEMPTS_MAX, Proxy},
     snapshot::{Snapshot, SnapshotCell},
 };
 use listener::{BindError, Bound};
+use reload::{Reloader, Trigger};
+use status::State;
 
 /// How long requests in flight may take after SIGTERM, and after SIGINT.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -96,6 +99,7 @@ pub struct Server {
     signals: Signals,
     state: Arc<State>,
     app: Arc<HttpProxy<Proxy>>,
+    metrics: Metrics,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
@@ -121,38 +125,35 @@ pub fn start(config: Config, source: Source) -> Result<Server, StartError> {
     let rotated = signal(SignalKind::user_defined1())?;
     let listeners = bind(&config)?;
     let admin = admin::Listeners::bind(&config.admin)?;
-    let writer = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let metrics = Metrics::new();
+    let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
+        .map_err(StartError::AccessLog)?;
     let (access_log, writer) = writer.unzip();
     runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
-    let metrics = Arc::new(Metrics::new());
     let addresses = runtime.block_on(resolve::resolve(&config));
     let settings = settings(&config);
-    let snapshot = Snapshot::compile(config, addresses, None, &metrics);
-    let snapshots = Arc::new(SnapshotCell::new(snapshot));
-    let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), Arc::clone(&metrics)));
-    let proxy = Proxy::new(snapshots, log.as_ref().map(access_log::Writer::log), &metrics);
-    let app = Arc::new(http_proxy(&settings, proxy));
-    let state = Arc::new(State::new(reloader, Arc::clone(&metrics)));
+    let snapshot = Snapshot::compile(config, addresses, None);
+    let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
+    let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
+    let app = Arc::new(http_proxy(&settings, Proxy::new(snapshots, metrics.clone(), access_log)));
+    let state = Arc::new(State::new(reloader, metrics.clone()));
     let (stop, stopped) = watch::channel(false);
     let (open, last_closed) = mpsc::channel(1);
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
         log::info!("listening on {} ({})", listener.address, listener.name);
         addresses.push(listener.address);
-        let count = metrics.connections(&listener.name);
-        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), count));
+        let name = listener.name.strip_prefix("listeners.").unwrap_or(&listener.name);
+        let connections = metrics.connections(name);
+        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), connections));
     }
     admin.serve(&state)?;
-    runtime.spawn(watch::watch(Arc::clone(&state.reloader)));
-    runtime.spawn(refresh_addresses(Arc::clone(&state.reloader)));
+    runtime.spawn(watcher::watch(Arc::clone(&state.reloader)));
+    runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
     drop(context);
     systemd::ready();
     log::info!("ready");
-    Ok(Server { runtime, signals, state, app, addresses, stop, last_closed, log })
-}
-
-async fn refresh_addresses(reloader: Arc<Reloader>) {
-    reloader.refresh_addresses().await;
+    Ok(Server { runtime, signals, state, app, metrics, addresses, stop, last_closed, writer })
 }
 
 impl Server {
@@ -162,11 +163,17 @@ impl Server {
         &self.addresses
     }
 
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Serves until a signal: SIGTERM lets requests in flight take 30 s, SIGINT
     /// 2 s; either ends as soon as the last one has. A second signal ends it at once.
     /// SIGHUP reads the configuration again, SIGUSR1 opens the access log again.
     pub fn run(mut self) {
-        let drain = self.runtime.block_on(self.signals.stop(&self.state, self.log.as_ref()));
+        let drain = self.runtime.block_on(self.signals.stop(&self.state));
         log::info!("stopping: requests in flight have {} s", drain.as_secs());
         self.drain(drain);
     }
@@ -187,7 +194,7 @@ impl Server {
                 ended = timeout(limit, self.last_closed.recv()) => if ended.is_err() {
                     log::warn!("stopped with requests in flight");
                 },
-                _ = self.signals.stop(&self.state, self.log.as_ref()) => {
+                _ = self.signals.stop(&self.state) => {
                     log::warn!("stopped at once, by a second signal");
                 }
             }
@@ -222,7 +229,10 @@ fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {
         .listeners
         .iter()
         .flat_map(|listener| {
-            listener.addresses.iter().map(|&address| Bound::new(&format!("listeners.{}", listener.name), address))
+            listener
+                .addresses
+                .iter()
+                .map(|&address| Bound::new(&format!("listeners.{}", listener.name), address))
         })
         .collect()
 }
@@ -231,7 +241,6 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    user1: Signal,
 }
 
 impl Signals {
@@ -240,13 +249,12 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
         })
     }
 
     /// Waits for a signal that ends the process, and does what others ask for
     /// meanwhile. Returns how long requests in flight may take.
-    async fn stop(&mut self, state: &State, log: Option<&access_log::Writer>) -> Duration {
+    async fn stop(&mut self, state: &State) -> Duration {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return DRAIN,
@@ -256,9 +264,6 @@ impl Signals {
                     // What is wrong is logged where it is found.
                     tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
                 }
-                _ = self.user1.recv() => if let Some(log) = log {
-                    log.reopen();
-                },
             }
         }
     }

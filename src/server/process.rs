@@ -14,7 +14,10 @@ pub(super) fn unchanged(
     let refused: Vec<Diagnostic> = changes(running, &config)
         .map(|(key, place)| {
             let found = Diagnostic::error("E510", format!("{key} cannot change while corsac runs"))
-                .help("restart corsac to change it; nothing of this configuration is applied".to_owned());
+                .help(
+                    "restart corsac to change it; nothing of this configuration is applied"
+                        .to_owned(),
+                );
             match place {
                 Some(place) => found.at(place),
                 None => found,

@@ -4,9 +4,9 @@
 //! configuration, and new addresses of the names in it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::task::spawn_blocking;
@@ -14,11 +14,15 @@ use tokio::task::spawn_blocking;
 use super::{process, resolve};
 use crate::{
     config::{Config, Files, Report},
+    cors::Severity,
     diff::diff,
     load::load,
     metrics::Metrics,
     snapshot::{Snapshot, SnapshotCell},
 };
+
+/// Lines of the log that one reload may take.
+const LOGGED_CHANGES_MAX: usize = 50;
 
 /// What made corsac read its configuration again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +69,7 @@ pub struct Source {
 pub(super) struct Reloader {
     source: Source,
     snapshots: Arc<SnapshotCell>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     /// Held while a change is made ready, so that none is lost to another.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Attempt>,
@@ -73,11 +77,16 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// For the configuration of `source`, which `snapshots` serves already.
-    pub(super) fn new(source: Source, snapshots: Arc<SnapshotCell>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(source: Source, snapshots: Arc<SnapshotCell>, metrics: Metrics) -> Self {
         let hash = snapshots.load().config().hash();
-        metrics.config_applied(&hash);
+        metrics.config_applied(&hash, unix_seconds());
         let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
         Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
+    }
+
+    /// Where the configuration is.
+    pub(super) fn path(&self) -> &Path {
+        &self.source.path
     }
 
     /// How the last attempt ended.
@@ -101,9 +110,8 @@ impl Reloader {
         if trigger == Trigger::File && self.last().hash == hash(&loaded) {
             return Ok("nothing has changed".to_owned());
         }
-        let checked = loaded.and_then(|(config, warnings)| {
-            process::unchanged(current.config(), config, warnings)
-        });
+        let checked = loaded
+            .and_then(|(config, warnings)| process::unchanged(current.config(), config, warnings));
         match checked {
             Ok(config) => Ok(self.apply(&current, config, trigger).await),
             Err(report) => Err(self.refuse(report, trigger)),
@@ -115,14 +123,13 @@ impl Reloader {
         let change = diff(current.config(), &config);
         let summary = change.summary();
         log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
-        for line in change.lines() {
+        for line in change.log_lines(LOGGED_CHANGES_MAX) {
             log::info!("  {line}");
         }
         let addresses = resolve::resolve(&config).await;
-        let snapshot =
-            Snapshot::compile(Arc::new(config), addresses, Some(current), &self.metrics);
+        let snapshot = Snapshot::compile(Arc::new(config), addresses, Some(current));
         self.snapshots.store(snapshot);
-        self.metrics.config_applied(&hash);
+        self.metrics.config_applied(&hash, unix_seconds());
         self.note(Attempt { at: SystemTime::now(), hash, refused: None });
         summary
     }
@@ -134,7 +141,7 @@ impl Reloader {
             trigger.as_str(),
             report.to_text(false)
         );
-        self.metrics.config_refused(&report);
+        self.metrics.config_refused(codes(&report));
         let hash = report.hash();
         self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         report
@@ -149,22 +156,33 @@ impl Reloader {
         self.snapshots.load()
     }
 
-    /// Looks the names of upstream nodes up again from time to time, for ever.
-    pub(super) async fn refresh_addresses(&self) {
-        loop {
-            tokio::time::sleep(resolve::REFRESH).await;
-            self.refresh_once().await;
-        }
-    }
-
-    async fn refresh_once(&self) {
+    /// Looks the names of upstream nodes up again, and serves what has changed.
+    async fn refresh_addresses(&self) {
         let _turn = self.turn.lock().await;
         let current = self.snapshots.load();
         if let Some(addresses) = resolve::refresh(&current).await {
             log::info!("the addresses of upstream nodes have changed");
-            self.snapshots.store(current.with_addresses(addresses, &self.metrics));
+            self.snapshots.store(current.with_addresses(addresses));
         }
     }
+}
+
+/// Looks the names of upstream nodes up again from time to time, for ever.
+pub(super) async fn refresh_addresses(reloader: Arc<Reloader>) {
+    loop {
+        tokio::time::sleep(resolve::REFRESH).await;
+        reloader.refresh_addresses().await;
+    }
+}
+
+/// A clock before 1970 is wrong in a way that does not matter here.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn codes(report: &Report) -> impl Iterator<Item = &str> {
+    let errors = report.diagnostics().iter().filter(|found| found.severity == Severity::Error);
+    errors.map(|found| found.code)
 }
 
 /// The hash of what was read, whether it is right or wrong.

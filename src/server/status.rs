@@ -5,18 +5,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use serde::Serialize;
 
 use super::reload::{Attempt, Reloader};
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, refused::RefusedOrigin, snapshot::Snapshot};
 
 /// What the process knows of itself.
 pub(super) struct State {
     pub(super) reloader: Arc<Reloader>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Metrics,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Status {
     connections: i64,
     requests_in_flight: i64,
     upstreams: Vec<UpstreamStatus>,
-    refused_origins: Vec<RefusedOrigins>,
+    refused_origins: Vec<PolicyStatus>,
 }
 
 #[derive(Serialize)]
@@ -64,13 +64,14 @@ struct NodeStatus {
 }
 
 #[derive(Serialize)]
-struct RefusedOrigins {
-    route: String,
-    origins: Vec<crate::refused::Entry>,
+struct PolicyStatus {
+    policy: String,
+    /// The origins that were refused most; `docs/metrics.md` says how exactly.
+    origins: Vec<RefusedOrigin>,
 }
 
 impl State {
-    pub(super) fn new(reloader: Arc<Reloader>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(reloader: Arc<Reloader>, metrics: Metrics) -> Self {
         Self { reloader, metrics, started: Instant::now(), stopping: AtomicBool::new(false) }
     }
 
@@ -79,7 +80,56 @@ impl State {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// What is to be said now.
+    pub(super) fn status(&self) -> Status {
+        let snapshot = self.reloader.serving();
+        let config = snapshot.config();
+        let Attempt { at, hash, refused } = self.reloader.last();
+        let policies = snapshot.policies().into_iter().map(|(policy, refused)| PolicyStatus {
+            policy: policy.to_owned(),
+            origins: refused.snapshot(),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            state: if self.is_stopping() { "stopping" } else { "serving" },
+            uptime_seconds: self.started.elapsed().as_secs(),
+            configuration: Configuration {
+                path: self.reloader.path().display().to_string(),
+                wanted: hash,
+                running: config.hash(),
+                age_seconds: at.elapsed().unwrap_or_default().as_secs(),
+                refused: refused.map(|report| report.to_text(false)),
+                routes: config.routes.len(),
+            },
+            connections: self.metrics.open_connections(),
+            requests_in_flight: self.metrics.requests_in_flight(),
+            upstreams: upstreams(&snapshot),
+            refused_origins: policies.filter(|policy| !policy.origins.is_empty()).collect(),
+        }
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamStatus> {
+    let upstreams = &snapshot.config().upstreams;
+    let pools = (0..upstreams.len()).filter_map(|index| snapshot.upstream(index));
+    pools
+        .map(|(upstream, pool)| UpstreamStatus {
+            name: upstream.name.to_string(),
+            nodes: upstream
+                .nodes
+                .iter()
+                .zip(pool.nodes())
+                .map(|(node, resolved)| NodeStatus {
+                    address: node.address.to_string(),
+                    weight: resolved.weight,
+                    endpoints: resolved.addresses.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+        })
+        .collect()
 }

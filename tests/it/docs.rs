@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use corsac::config::{self, codes::CODES};
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 8] = [
     "CHANGELOG.md",
     "docs/cors.md",
     "docs/config.md",
+    "docs/metrics.md",
     "docs/performance.md",
 ];
 

@@ -15,6 +15,7 @@ mod conf;
 mod docs;
 mod golden;
 mod harness;
+mod metrics_docs;
 mod tidy;
 
 #[cfg(feature = "server")]
@@ -35,6 +36,8 @@ mod explained;
 mod forwarding;
 #[cfg(feature = "server")]
 mod lifecycle;
+#[cfg(feature = "server")]
+mod metrics;
 #[cfg(feature = "server")]
 mod proxied;
 #[cfg(feature = "server")]

@@ -149,12 +149,24 @@ fn what_is_refused() {
     );
     let cases = [
         ("no TOML", "version = ".to_owned(), "E000"),
-        ("an unknown key", format!("{}\nnothing = 1\n", saying("bad").replace("paths ", "pats ")), "E001"),
+        (
+            "an unknown key",
+            format!("{}\nnothing = 1\n", saying("bad").replace("paths ", "pats ")),
+            "E001",
+        ),
         ("a failing test", failing, "E301"),
         ("another listener", saying("bad").replace("127.0.0.1:0", "127.0.0.2:0"), "listeners.http"),
-        ("one more listener", format!("{}\n[listeners.more]\naddress = \"127.0.0.1:0\"\n", saying("bad")), "listeners.more"),
+        (
+            "one more listener",
+            format!("{}\n[listeners.more]\naddress = \"127.0.0.1:0\"\n", saying("bad")),
+            "listeners.more",
+        ),
         ("other threads", saying("bad").replace("threads = 1", "threads = 2"), "server.threads"),
-        ("another admin listener", saying("bad").replace("admin.sock", "other.sock"), "admin.listen"),
+        (
+            "another admin listener",
+            saying("bad").replace("admin.sock", "other.sock"),
+            "admin.listen",
+        ),
     ];
     let corsac = Corsac::with(&good).start();
     for (case, text, told) in cases {
@@ -299,9 +311,8 @@ fn systemd_is_told() {
     let path = workdir.path().join("notify.sock");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
-    let corsac = Corsac::with(&saying("one"))
-        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
-        .start();
+    let corsac =
+        Corsac::with(&saying("one")).environment("NOTIFY_SOCKET", path.to_str().unwrap()).start();
     let told = || {
         let mut buffer = [0; 512];
         let length = socket.recv(&mut buffer).unwrap();
@@ -319,7 +330,8 @@ fn systemd_is_told() {
 /// The admin listener answers on TCP, but changes nothing there.
 #[test]
 fn the_admin_listener() {
-    let config = saying("one").replace("\"unix:admin.sock\"", "[\"unix:admin.sock\", \"127.0.0.1:0\"]");
+    let config =
+        saying("one").replace("\"unix:admin.sock\"", "[\"unix:admin.sock\", \"127.0.0.1:0\"]");
     let corsac = Corsac::with(&config).start();
     let line = corsac.await_stderr("admin listens on 127", 1);
     let admin = line.rsplit(' ').next().unwrap().parse().unwrap();
@@ -351,7 +363,14 @@ fn explain_live() {
     corsac.workdir().replace("corsac.toml", "version = ");
     corsac.await_stderr("refused", 1);
     let live = corsac.command(&[
-        "explain", "GET", "http://x/", "--live", "--socket", "admin.sock", "--format", "json",
+        "explain",
+        "GET",
+        "http://x/",
+        "--live",
+        "--socket",
+        "admin.sock",
+        "--format",
+        "json",
     ]);
     let explanation: serde_json::Value = serde_json::from_slice(&live.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", stderr(&live)));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use corsac::config;
+use corsac::metrics::Metrics;
 use corsac::proxy::Proxy;
 use corsac::snapshot::{Snapshot, SnapshotCell};
 use pingora_core::apps::ServerApp;
@@ -43,8 +44,9 @@ fn snapshot(origin: &Origin, mark: &str) -> Snapshot {
 fn a_request_sees_one_snapshot() {
     let gate = Gate::default();
     let origin = Origin::answering(200).after(&gate).start();
-    let snapshots = Arc::new(SnapshotCell::new(snapshot(&origin, "old")));
-    let proxy = Proxy::new(Arc::clone(&snapshots), None);
+    let metrics = Metrics::new();
+    let snapshots = Arc::new(SnapshotCell::new(snapshot(&origin, "old"), metrics.clone()));
+    let proxy = Proxy::new(Arc::clone(&snapshots), metrics, None);
     let app = Arc::new(http_proxy(&Arc::new(ServerConf::default()), proxy));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// layers; an arrow within a layer is written down in [`SIDEWAYS`].
 const LAYERS: [&[&str]; 7] = [
     &["cors", "edits", "route", "upstream"],
-    &["metrics", "config"],
+    &["metrics", "refused", "config"],
     &["edge", "load", "snapshot", "explain", "diff"],
     &["proxy"],
     &["server"],

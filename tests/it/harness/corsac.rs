@@ -148,15 +148,6 @@ impl Corsac {
         self.stderr.text()
     }
 
-    /// Awaits that it says `text` on stderr, `count` times in all.
-    #[track_caller]
-    pub(crate) fn await_stderr(&self, text: &str, count: usize) {
-        let said = |lines: &[String]| {
-            (lines.iter().filter(|line| line.contains(text)).count() >= count).then_some(())
-        };
-        self.stderr.await_some(said).unwrap_or_else(|seen| panic!("no {text:?} in:\n{seen}"));
-    }
-
     /// Sends a signal by its name, such as `TERM`, and goes on at once.
     pub(crate) fn signal(&self, name: &str) {
         signal(&self.child, name);

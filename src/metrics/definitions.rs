@@ -1,0 +1,139 @@
+//! Name, kind, labels and meaning of every metric; `docs/metrics.md` says what they are
+//! good for, and a test keeps the two in step.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
+
+/// What is known of a metric before anything is counted.
+#[derive(Debug)]
+pub struct Definition {
+    /// Its name.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It sorts what it sees into buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// As Prometheus calls it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Upper bounds in seconds. From what the edge answers itself, in less than a
+/// millisecond, to the default timeout of an upstream.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+macro_rules! definitions {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Definition = Definition {
+                name: $name,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )+
+
+        /// Every metric, but for those of the process that the crate `prometheus` knows.
+        pub const ALL: &[Definition] = &[$($constant),+];
+    };
+}
+
+definitions! {
+    REQUESTS = Counter "corsac_http_requests_total" ["service", "route", "code"]
+        "Requests that have ended, by the status that the client got.";
+    REQUEST_DURATION = Histogram "corsac_http_request_duration_seconds" ["service", "route"]
+        "Time from the end of a request's head to the end of its answer.";
+    REQUESTS_IN_FLIGHT = Gauge "corsac_http_requests_in_flight" []
+        "Requests whose answer has not ended.";
+    CONNECTIONS = Gauge "corsac_http_connections" ["listener"]
+        "Open connections of clients, idle ones included.";
+    BYTES = Counter "corsac_http_bytes_total" ["service", "route", "direction"]
+        "Bytes of bodies, in from clients and out to them.";
+    UPSTREAM_DURATION = Histogram "corsac_upstream_request_duration_seconds" ["upstream"]
+        "Time from the choice of an endpoint to the head of its answer.";
+    UPSTREAM_ERRORS = Counter "corsac_upstream_errors_total" ["upstream", "reason"]
+        "Attempts at an upstream that failed, those that were tried again included.";
+    UPSTREAM_RETRIES = Counter "corsac_upstream_retries_total" ["upstream"]
+        "Further attempts at an upstream for the same request.";
+    CORS_DECISIONS = Counter "corsac_cors_decisions_total"
+        ["service", "route", "kind", "reason", "mode"]
+        "Requests with an origin, by what the policy said of them.";
+    CORS_OVERRIDDEN = Counter "corsac_cors_upstream_overridden_total"
+        ["service", "route", "header"]
+        "CORS headers of an upstream's answer that were removed or replaced.";
+    CORS_REPORT = Counter "corsac_cors_report_total" ["service", "route", "policy", "upstream"]
+        "Under mode = \"report\": what the policy would do, against what the upstream did.";
+    CONFIG_INFO = Gauge "corsac_config_info" ["hash"]
+        "1: the configuration that serves.";
+    CONFIG_LAST_RELOAD_SUCCESSFUL = Gauge "corsac_config_last_reload_successful" []
+        "1: the last configuration that was read serves; 0: it was refused.";
+    CONFIG_APPLIED_TIMESTAMP = Gauge "corsac_config_applied_timestamp_seconds" []
+        "When the configuration that serves was applied, in seconds since 1970.";
+    CONFIG_REFUSED = Counter "corsac_config_refused_total" ["code"]
+        "Configurations that were refused, by the codes of their mistakes.";
+    ACCESS_LOG_DROPPED = Counter "corsac_access_log_dropped_total" []
+        "Lines of the access log that were lost, since its writer could not keep up.";
+    BUILD_INFO = Gauge "corsac_build_info" ["version", "revision"]
+        "1: the corsac that runs.";
+}
+
+const VALID: &str = "definitions are constants, and a test makes each of them";
+
+/// The first labels may be fixed: they are the same for the whole life of what is made.
+impl Definition {
+    pub(super) fn counter(&self, fixed: &[&str]) -> IntCounter {
+        IntCounter::with_opts(self.options(fixed)).expect(VALID)
+    }
+
+    pub(super) fn counters(&self, fixed: &[&str]) -> IntCounterVec {
+        IntCounterVec::new(self.options(fixed), self.free(fixed)).expect(VALID)
+    }
+
+    pub(super) fn gauge(&self, fixed: &[&str]) -> IntGauge {
+        IntGauge::with_opts(self.options(fixed)).expect(VALID)
+    }
+
+    pub(super) fn gauges(&self, fixed: &[&str]) -> IntGaugeVec {
+        IntGaugeVec::new(self.options(fixed), self.free(fixed)).expect(VALID)
+    }
+
+    pub(super) fn histogram(&self, fixed: &[&str]) -> Histogram {
+        let options = HistogramOpts::from(self.options(fixed)).buckets(DURATION_BUCKETS.to_vec());
+        Histogram::with_opts(options).expect(VALID)
+    }
+
+    fn options(&self, fixed: &[&str]) -> Opts {
+        let own = |text: &&str| (*text).to_owned();
+        let labels = self.labels.iter().map(own).zip(fixed.iter().map(own));
+        Opts::new(self.name, self.help).const_labels(labels.collect())
+    }
+
+    fn free(&self, fixed: &[&str]) -> &'static [&'static str] {
+        self.labels.get(fixed.len()..).unwrap_or_default()
+    }
+}

@@ -1,0 +1,240 @@
+//! Every metric: what it is called, what it means, and who may count it.
+//!
+//! [`definitions`] is the list. What is counted for a route or an upstream stands in
+//! [`RouteMetrics`] and [`UpstreamMetrics`], which a snapshot holds by the same index
+//! as the route itself: a request looks up no name, takes no lock and allocates
+//! nothing, but for the first of its kind.
+//!
+//! # What is shown
+//!
+//! Labels come from the configuration, and from fixed sets of words; nothing that a
+//! client chooses is one. So the number of series is bounded by the configuration.
+//!
+//! The series of routes and upstreams are those of the [`Series`] that was given to
+//! [`Metrics::serve`] last. A route that stays across a reload keeps its counts; one
+//! that is gone is not shown any more. Requests that still end on the old snapshot
+//! count into handles that nobody reads, so they cannot bring a series back.
+
+pub mod definitions;
+mod route;
+mod upstream;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+
+pub use self::route::{Direction, RouteMetrics};
+pub use self::upstream::{UpstreamError, UpstreamMetrics};
+
+/// The commit that corsac was built from, if whoever built it said so.
+const REVISION: &str = match option_env!("CORSAC_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// All metrics of a process. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    in_flight: IntGauge,
+    connections: IntGaugeVec,
+    reload_successful: IntGauge,
+    applied_at: IntGauge,
+    refused: IntCounterVec,
+    access_log_dropped: IntCounter,
+    unrouted: Arc<RouteMetrics>,
+    shown: Shown,
+}
+
+impl Metrics {
+    /// Metrics of which nothing was counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let unrouted = Arc::new(RouteMetrics::new("", ""));
+        let metrics = Self {
+            registry: Registry::new(),
+            in_flight: definitions::REQUESTS_IN_FLIGHT.gauge(&[]),
+            connections: definitions::CONNECTIONS.gauges(&[]),
+            reload_successful: definitions::CONFIG_LAST_RELOAD_SUCCESSFUL.gauge(&[]),
+            applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(&[]),
+            refused: definitions::CONFIG_REFUSED.counters(&[]),
+            access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(&[]),
+            shown: Shown::new(Arc::clone(&unrouted)),
+            unrouted,
+        };
+        let build = definitions::BUILD_INFO.gauge(&[env!("CARGO_PKG_VERSION"), REVISION]);
+        build.set(1);
+        let collectors: [Box<dyn Collector>; 8] = [
+            Box::new(build),
+            Box::new(metrics.in_flight.clone()),
+            Box::new(metrics.connections.clone()),
+            Box::new(metrics.reload_successful.clone()),
+            Box::new(metrics.applied_at.clone()),
+            Box::new(metrics.refused.clone()),
+            Box::new(metrics.access_log_dropped.clone()),
+            Box::new(metrics.shown.clone()),
+        ];
+        for collector in collectors {
+            metrics.register(collector);
+        }
+        #[cfg(all(feature = "server", target_os = "linux"))]
+        metrics.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        metrics
+    }
+
+    fn register(&self, collector: Box<dyn Collector>) {
+        self.registry.register(collector).expect("every definition has a name of its own");
+    }
+
+    /// Everything, in the text format of Prometheus, version 0.0.4; its Content-Type is
+    /// [`prometheus::TEXT_FORMAT`].
+    #[must_use]
+    pub fn render(&self) -> String {
+        // Fails only for a family without a name or a metric, and none of either is gathered.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// Shows the series of a snapshot from now on, instead of those of the last one.
+    pub fn serve(&self, series: Arc<Series>) {
+        self.shown.lock().series = series;
+    }
+
+    /// Counts a request as in flight, for as long as what is returned lives.
+    #[must_use]
+    pub fn request(&self) -> Held {
+        Held::new(&self.in_flight)
+    }
+
+    /// What is counted of requests without a route.
+    #[must_use]
+    pub fn unrouted(&self) -> &RouteMetrics {
+        &self.unrouted
+    }
+
+    /// The open connections of a listener. Listeners are those of the process: no reload
+    /// adds or removes one.
+    #[must_use]
+    pub fn connections(&self, listener: &str) -> IntGauge {
+        self.connections.with_label_values(&[listener])
+    }
+
+    /// The open connections of all listeners.
+    #[must_use]
+    pub fn open_connections(&self) -> i64 {
+        let families = self.connections.collect();
+        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        #[expect(clippy::cast_possible_truncation, reason = "a count of connections is exact")]
+        series.map(|series| series.get_gauge().get_value() as i64).sum()
+    }
+
+    /// The requests in flight.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// Lines that the access log lost.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> IntCounter {
+        self.access_log_dropped.clone()
+    }
+
+    /// Notes that a configuration serves from `at` on, in seconds since 1970.
+    pub fn config_applied(&self, hash: &str, at: u64) {
+        let info = definitions::CONFIG_INFO.gauge(&[hash]);
+        info.set(1);
+        self.shown.lock().config = Some(info);
+        self.applied_at.set(i64::try_from(at).unwrap_or(i64::MAX));
+        self.reload_successful.set(1);
+    }
+
+    /// Notes that a configuration was refused for mistakes with these codes. Each counts
+    /// once, however often it was found.
+    pub fn config_refused<'c>(&self, codes: impl IntoIterator<Item = &'c str>) {
+        self.reload_successful.set(0);
+        for code in codes.into_iter().collect::<BTreeSet<_>>() {
+            self.refused.with_label_values(&[code]).inc();
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One more in a gauge, until it is dropped: also where a panic unwinds.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    /// Counts one more.
+    #[must_use]
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What is counted for a snapshot: for each of its routes and upstreams, in its order.
+#[derive(Debug, Default)]
+pub struct Series {
+    /// One for each route.
+    pub routes: Box<[Arc<RouteMetrics>]>,
+    /// One for each upstream.
+    pub upstreams: Box<[Arc<UpstreamMetrics>]>,
+}
+
+/// The one collector whose series come and go.
+#[derive(Clone, Debug)]
+struct Shown(Arc<Mutex<Current>>);
+
+#[derive(Debug)]
+struct Current {
+    unrouted: Arc<RouteMetrics>,
+    series: Arc<Series>,
+    config: Option<IntGauge>,
+}
+
+impl Shown {
+    fn new(unrouted: Arc<RouteMetrics>) -> Self {
+        Self(Arc::new(Mutex::new(Current { unrouted, series: Arc::default(), config: None })))
+    }
+
+    /// For who renders and who reloads, never for a request.
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Shown {
+    /// None: what is registered by its descriptions must stay as it was registered.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (unrouted, series, config) = {
+            let current = self.lock();
+            (Arc::clone(&current.unrouted), Arc::clone(&current.series), current.config.clone())
+        };
+        let routes = std::iter::once(&unrouted).chain(&series.routes);
+        let mut families: Vec<MetricFamily> = routes.flat_map(|route| route.collect()).collect();
+        families.extend(series.upstreams.iter().flat_map(|upstream| upstream.collect()));
+        families.extend(config.iter().flat_map(Collector::collect));
+        families
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What of a request is counted, and when.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::{Context, Serving, error};
+use crate::{
+    config::Cors,
+    cors::{Kind, Mode, Reason, browser::Page},
+    edge::Cause,
+    metrics::{Direction, Metrics},
+};
+
+/// The request was decided: what its policy said.
+pub(super) fn decided(request: &HeaderMap, ctx: &Context) {
+    let Some((serving, cors, kind, reason)) = judged(ctx) else { return };
+    let mode = cors.policy.mode();
+    if let Some(metrics) = serving.metrics() {
+        metrics.decision(kind, reason, mode);
+    }
+    if reason.blames_the_origin() {
+        note_refused(request, serving, cors, reason);
+    }
+}
+
+/// An endpoint was chosen: for the first time, or once more.
+pub(super) fn attempt(ctx: &mut Context) {
+    if ctx.attempt_started.replace(Instant::now()).is_some()
+        && let Some(metrics) = ctx.upstream_metrics()
+    {
+        metrics.retried();
+    }
+}
+
+/// The head of an upstream's answer has come; it was not changed yet.
+pub(super) fn answered(request: &HeaderMap, response: &ResponseHeader, ctx: &Context) {
+    if is_interim(response.status) {
+        return;
+    }
+    if let (Some(metrics), Some(started)) = (ctx.upstream_metrics(), ctx.attempt_started) {
+        metrics.answered(started.elapsed());
+    }
+    if let Some((serving, cors, kind, reason)) = judged(ctx)
+        && cors.policy.mode() == Mode::Report
+        && let Some(allows) = upstream_allows(kind, request, response)
+        && let Some(metrics) = serving.metrics()
+    {
+        metrics.report(reason == Reason::Ok, allows);
+    }
+}
+
+/// An attempt has failed, or the whole request.
+pub(super) fn failed(cause: Cause, ctx: &Context) {
+    if let (Some(metrics), Some(error)) = (ctx.upstream_metrics(), error::of_upstream(cause)) {
+        metrics.failed(error);
+    }
+}
+
+/// The request has ended.
+pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics) {
+    let routed = ctx.serving.as_ref().and_then(Serving::metrics);
+    let metrics = routed.unwrap_or_else(|| metrics.unrouted());
+    let written = session.response_written().map(|response| response.status);
+    metrics.request(written.filter(|status| !is_interim(*status)), ctx.started.elapsed());
+    metrics.bytes(Direction::In, session.body_bytes_read() as u64);
+    metrics.bytes(Direction::Out, session.body_bytes_sent() as u64);
+}
+
+/// The policy that the request met, and what it said. Without an origin, nothing.
+fn judged(ctx: &Context) -> Option<(&Serving, &Cors, Kind, Reason)> {
+    let serving = ctx.serving.as_ref()?;
+    let (kind, reason) = ctx.cors?;
+    Some((serving, serving.route()?.cors.as_deref()?, kind, reason))
+}
+
+/// Counts the origin, and logs it once in a while.
+fn note_refused(request: &HeaderMap, serving: &Serving, cors: &Cors, reason: Reason) {
+    let (Some(refused), Some(origin)) = (serving.refused(), request.get(ORIGIN)) else { return };
+    // A clock before 1970 is wrong in a way that does not matter here.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    if let Some(origin) = refused.note(origin.as_bytes(), now) {
+        let verb = if cors.policy.mode() == Mode::Report { "would refuse" } else { "refuses" };
+        let route = serving.route().map_or("", |route| &route.name);
+        log::info!("{} {verb} the origin {origin}: {reason} (route {route})", cors.name);
+    }
+}
+
+/// Whether a browser lets the page go on, after what the upstream said. What it asks of
+/// a page that sends credentials a proxy cannot know, so none are assumed.
+///
+/// `None`: CORS does not cover `WebSocket`s. Allocates, but a report is for a while.
+fn upstream_allows(kind: Kind, request: &HeaderMap, response: &ResponseHeader) -> Option<bool> {
+    let text = |name: HeaderName| {
+        request.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
+    let asked = text(ACCESS_CONTROL_REQUEST_HEADERS).split(',').map(str::trim);
+    let headers: Vec<(&str, &str)> =
+        asked.filter(|name| !name.is_empty()).map(|name| (name, "")).collect();
+    let page = Page {
+        origin: text(ORIGIN),
+        method: text(ACCESS_CONTROL_REQUEST_METHOD),
+        headers: &headers,
+        credentials: false,
+    };
+    match kind {
+        Kind::Preflight => Some(page.check_preflight(response.status, &response.headers).is_ok()),
+        Kind::Actual => Some(page.check_response(&response.headers).is_ok()),
+        Kind::WebSocket => None,
+    }
+}
+
+/// 1xx, but for 101, after which nothing follows.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
