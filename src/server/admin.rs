@@ -76,20 +76,24 @@ impl Listeners {
         };
         let (open, privileged) = (app(false), app(true));
         let connections = state.metrics.connections("admin");
+        for bound in &self.tcp {
+            log::info!("admin listens on {}", bound.address);
+        }
+        for socket in &self.unix {
+            log::info!("admin listens on unix:{}", socket.path.display());
+        }
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 // It serves until the process ends, through every drain.
                 let (_stop, stopped) = watch::channel(false);
                 let (held, mut closed) = mpsc::channel(1);
                 for bound in self.tcp {
-                    log::info!("admin listens on {}", bound.address);
                     let app = Arc::clone(&open);
                     let served =
                         bound.serve(app, stopped.clone(), held.clone(), connections.clone());
                     tokio::spawn(served);
                 }
                 for socket in self.unix {
-                    log::info!("admin listens on unix:{}", socket.path.display());
                     tokio::spawn(socket.serve(Arc::clone(&privileged), stopped.clone()));
                 }
                 closed.recv().await
@@ -99,7 +103,7 @@ impl Listeners {
     }
 }
 
-/// A bound Unix socket that its owner alone can use. Removed when it is dropped.
+/// A bound Unix socket that its owner alone can use.
 struct Socket {
     path: PathBuf,
     listener: std::os::unix::net::UnixListener,

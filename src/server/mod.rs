@@ -99,7 +99,6 @@ pub struct Server {
     signals: Signals,
     state: Arc<State>,
     app: Arc<HttpProxy<Proxy>>,
-    metrics: Metrics,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Ends when the last connection has: each holds a sender.
@@ -148,12 +147,14 @@ pub fn start(config: Config, source: Source) -> Result<Server, StartError> {
         runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), connections));
     }
     admin.serve(&state)?;
-    runtime.spawn(watcher::watch(Arc::clone(&state.reloader)));
+    if let Some(watcher) = watcher::start(&state.reloader) {
+        runtime.spawn(watcher.run(Arc::clone(&state.reloader)));
+    }
     runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
     drop(context);
     systemd::ready();
     log::info!("ready");
-    Ok(Server { runtime, signals, state, app, metrics, addresses, stop, last_closed, writer })
+    Ok(Server { runtime, signals, state, app, addresses, stop, last_closed, writer })
 }
 
 impl Server {
@@ -161,12 +162,6 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// What is counted.
-    #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// Serves until a signal: SIGTERM lets requests in flight take 30 s, SIGINT

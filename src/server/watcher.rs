@@ -26,22 +26,41 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long a burst may put a reload off.
 const BURST_MAX: Duration = Duration::from_secs(5);
 
-/// Reloads when a file of the configuration changes, for ever.
-pub(super) async fn watch(reloader: Arc<Reloader>) {
-    let (changed, mut changes) = mpsc::channel(1);
-    let mut watched = match Watched::new(changed) {
-        Ok(watched) => watched,
+/// Watches the files of the configuration that is served. From here on no change is
+/// missed. `None`: nothing can be watched, which is said.
+pub(super) fn start(reloader: &Reloader) -> Option<Watcher> {
+    let (changed, changes) = mpsc::channel(1);
+    match Watched::new(changed) {
+        Ok(mut watched) => {
+            watched.follow(reloader.serving().config());
+            Some(Watcher { watched, changes })
+        }
         Err(error) => {
             log::warn!("files are not watched: {error}; SIGHUP and `corsac reload` still work");
-            return;
+            None
         }
-    };
-    watched.follow(reloader.serving().config());
-    while changes.recv().await.is_some() {
-        settle(&mut changes).await;
-        // What is wrong is logged where it is found.
-        let _ = reloader.reload(Trigger::File).await;
-        watched.follow(reloader.serving().config());
+    }
+}
+
+/// Files that are watched.
+pub(super) struct Watcher {
+    watched: Watched,
+    changes: mpsc::Receiver<()>,
+}
+
+impl Watcher {
+    /// Reloads when a file of the configuration changes, for ever.
+    pub(super) async fn run(mut self, reloader: Arc<Reloader>) {
+        loop {
+            // Also at the start: a file may have changed after it was read, and before
+            // it was watched. What is wrong is logged where it is found.
+            let _ = reloader.reload(Trigger::File).await;
+            self.watched.follow(reloader.serving().config());
+            if self.changes.recv().await.is_none() {
+                return;
+            }
+            settle(&mut self.changes).await;
+        }
     }
 }
 

@@ -1,21 +1,17 @@
-//! What requests over real sockets leave in the metrics.
-//!
-//! The server runs in this process: what it counts is to be had without a listener.
+//! What requests leave in the metrics.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Instant;
 
-use corsac::load::load;
-use corsac::server::{self, Memory, Server};
-
-use crate::harness::{Answer, Call, Connection, DEADLINE, Origin, Unreachable};
+use crate::harness::{Answer, Call, Connection, Corsac, DEADLINE, Origin, Unreachable};
 
 const PRELUDE: &str = "
 version = 1
 access_log.output = \"off\"
 server.threads = 1
 listeners.http.address = \"127.0.0.1:0\"
+admin.listen = \"127.0.0.1:0\"
 ";
 
 const SHOP: &str = "
@@ -29,20 +25,27 @@ cors = \"app\"
 routes.orders.paths = \"/orders\"
 ";
 
-struct Running(Server);
+struct Running {
+    corsac: Corsac,
+    admin: SocketAddr,
+}
 
 impl Running {
-    fn new(nodes: &[std::net::SocketAddr], services: &str) -> Self {
+    fn new(nodes: &[SocketAddr], services: &str) -> Self {
         let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         let text = format!("{PRELUDE}\n[upstreams.origin]\nnodes = {nodes:?}\n{services}");
-        let files = Memory::new("corsac.toml", &text);
-        let (config, _) = load(Path::new("corsac.toml"), &files)
-            .unwrap_or_else(|r| panic!("{}", r.to_text(false)));
-        Self(server::start(config).unwrap())
+        let corsac = Corsac::with(&text).start();
+        let admin = corsac.await_stderr("admin listens on", 1);
+        let admin = admin.rsplit(' ').next().unwrap().parse().unwrap();
+        Self { corsac, admin }
+    }
+
+    fn metrics(&self) -> String {
+        Call::new(self.admin, "GET", "/metrics").send().text()
     }
 
     fn call(&self, method: &str, target: &str) -> Call {
-        Call::new(self.0.addresses()[0], method, target)
+        Call::new(self.corsac.address(), method, target)
     }
 
     /// Awaits these lines of what is rendered: a request is counted once its answer has
@@ -51,7 +54,7 @@ impl Running {
     fn await_lines(&self, lines: &[&str]) {
         let started = Instant::now();
         loop {
-            let text = self.0.metrics().render();
+            let text = self.metrics();
             let missing = lines.iter().find(|line| !text.lines().any(|there| there == **line));
             let Some(missing) = missing else { return };
             assert!(started.elapsed() < DEADLINE, "{missing} is not in\n{text}");
@@ -68,7 +71,7 @@ fn requests_are_counted() {
         .body("hello")
         .start();
     let corsac = Running::new(&[origin.address()], SHOP);
-    let mut connection = Connection::open(corsac.0.addresses()[0]);
+    let mut connection = Connection::open(corsac.corsac.address());
     let page = |origin| corsac.call("GET", "/orders").header("Origin", origin);
     page("https://a.example").send_over(&mut connection);
     page("https://evil.example").send_over(&mut connection);
@@ -124,7 +127,7 @@ fn a_policy_that_only_reports() {
         r#"corsac_cors_decisions_total{kind="actual",mode="report",reason="origin_not_listed",route="shop/orders",service="shop"} 2"#,
         r#"corsac_cors_decisions_total{kind="preflight",mode="report",reason="ok",route="shop/orders",service="shop"} 1"#,
     ]);
-    let text = corsac.0.metrics().render();
+    let text = corsac.metrics();
     assert!(!text.contains("corsac_cors_upstream_overridden_total{"), "{text}");
 }
 
