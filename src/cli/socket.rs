@@ -10,7 +10,7 @@ use std::{
 use crate::{config::AdminAddress, load::load, server::Disk};
 
 /// A reload resolves names and compiles; beyond this, something is wrong.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where a running corsac can be told things.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{process, resolve};
+use super::{process, resolve, systemd::Reloading};
 use crate::{
     config::{Config, Files, Report},
     cors::Severity,
@@ -101,7 +101,8 @@ impl Reloader {
     /// The whole report; what was served is served on.
     pub(super) async fn reload(&self, trigger: Trigger) -> Result<String, Arc<Report>> {
         let _turn = self.turn.lock().await;
-        let _reloading = super::systemd::Reloading::start();
+        // A file event may turn out to be no change; whoever asks is answered at once.
+        let mut reloading = (trigger != Trigger::File).then(Reloading::start);
         let Source { path, files } = self.source.clone();
         let loaded = spawn_blocking(move || load(&path, &*files)).await;
         let current = self.snapshots.load();
@@ -110,6 +111,7 @@ impl Reloader {
         if trigger == Trigger::File && self.last().hash == hash(&loaded) {
             return Ok("nothing has changed".to_owned());
         }
+        reloading.get_or_insert_with(Reloading::start);
         let checked = loaded
             .and_then(|(config, warnings)| process::unchanged(current.config(), config, warnings));
         match checked {

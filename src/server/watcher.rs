@@ -29,8 +29,8 @@ const BURST_MAX: Duration = Duration::from_secs(5);
 /// Watches the files of the configuration that is served. From here on no change is
 /// missed. `None`: nothing can be watched, which is said.
 pub(super) fn start(reloader: &Reloader) -> Option<Watcher> {
-    let (changed, changes) = mpsc::channel(1);
-    match Watched::new(changed) {
+    let (sender, changes) = mpsc::channel(1);
+    match Watched::new(sender) {
         Ok(mut watched) => {
             watched.follow(reloader.serving().config());
             Some(Watcher { watched, changes })

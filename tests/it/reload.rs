@@ -107,7 +107,7 @@ fn by_a_changed_file() {
     changed("a new file that is included", "/other", "new");
 }
 
-/// Kubernetes mounts a ConfigMap as links through a link that it swaps.
+/// Kubernetes mounts a `ConfigMap` as links through a link that it swaps.
 #[test]
 fn by_the_swap_of_a_config_map() {
     let setup = Corsac::with("").file("map/..one/corsac.toml", &saying("one"));
@@ -233,7 +233,9 @@ fn load_through_fifty_reloads() {
         corsac.workdir().replace("corsac.toml", forwarding(origin.address(), max_age));
         assert!(reload(&corsac).status.success());
         // Requests pass between any two reloads.
-        while served.load(Ordering::Relaxed) == before && !clients.iter().any(|c| c.is_finished()) {
+        while served.load(Ordering::Relaxed) == before
+            && !clients.iter().any(thread::JoinHandle::is_finished)
+        {
             thread::yield_now();
         }
     }
