@@ -157,9 +157,11 @@ fn head<'r>(host: &'r str, path: &'r str, headers: &'r HeaderMap) -> Head<'r> {
 
 fn look_up(bencher: Bencher<'_, '_>, table: &Table<usize>, requests: &[(String, String)]) {
     let headers = HeaderMap::new();
+    // Made before, as the paths for `matchit` are: only looking up is timed.
+    let heads: Vec<_> = requests.iter().map(|(host, path)| head(host, path, &headers)).collect();
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| {
-        for (host, path) in requests {
-            black_box(table.find(black_box(&head(host, path, &headers))));
+        for head in &heads {
+            black_box(table.find(black_box(head)));
         }
     });
 }

@@ -168,14 +168,13 @@ impl Hosts {
     /// The next tree: places count the exact host, each length of suffixes, and "any".
     #[inline]
     fn after(&self, host: &str, place: usize) -> Option<(Root, usize)> {
-        let lens = self.suffix_lens.get(place..).unwrap_or_default();
+        let lens = self.suffix_lens.get(place..)?;
         for (place, len) in (place + 1..).zip(lens) {
             if let Some(root) = self.suffixed(host, *len) {
                 return Some((root, place));
             }
         }
-        let last = self.suffix_lens.len() + 1;
-        if place < last { self.any.map(|root| (root, last)) } else { None }
+        self.any.map(|root| (root, self.suffix_lens.len() + 1))
     }
 
     fn suffixed(&self, host: &str, len: usize) -> Option<Root> {

@@ -150,6 +150,27 @@ fn the_most_specific_route_wins() {
     }
 }
 
+/// Texts around the ends of a node's, compared eight bytes at once.
+#[test]
+fn every_byte_of_a_text_counts() {
+    for len in 1..=26 {
+        let path: String = ('a'..='z').take(len).collect();
+        let mut builder = TableBuilder::new();
+        builder.insert(pattern(&format!("/{path}")), ());
+        let (table, _) = builder.build().unwrap();
+        let takes = |path: &str| {
+            table.find(&Request::parse(&format!("GET /{path}")).head()) == Match::Found(&())
+        };
+        assert!(takes(&path));
+        for at in 0..len {
+            let (before, after) = (&path[..at], &path[at + 1..]);
+            assert!(!takes(before), "{path} without its end from {at}");
+            assert!(!takes(&format!("{before}!{after}")), "{path} but for {at}");
+        }
+        assert!(!takes(&format!("{path}!")), "{path} and more");
+    }
+}
+
 #[test]
 fn refusals() {
     let (table, _) = build(&[

@@ -51,13 +51,15 @@ type NodeId = u32;
 /// No node, no leaf.
 const NONE: u32 = u32::MAX;
 
+/// The longest text of one node, in bytes: what one register compares.
+const TEXT_MAX: usize = size_of::<u64>();
+
 /// The trees of all hosts.
 #[derive(Debug, Default)]
 pub(super) struct Forest {
     nodes: Vec<Node>,
     /// The byte that leads to each node, so that those of siblings are one slice.
     lead_bytes: Vec<u8>,
-    texts: Vec<u8>,
 }
 
 /// The root of one host's tree.
@@ -68,8 +70,10 @@ pub(super) struct Root(NodeId);
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 struct Node {
-    /// What the path must go on with, after the byte that led here: a range of `texts`.
-    text: (u32, u32),
+    /// What the path must go on with, after the byte that led here: at most
+    /// [`TEXT_MAX`] bytes as [`word`] has them, compared at once. What is longer
+    /// goes on in an only child.
+    text: u64,
     /// The children that a byte of text leads to, a range of `nodes`.
     children: (NodeId, NodeId),
     /// The child that goes on with a parameter.
@@ -78,7 +82,11 @@ struct Node {
     wildcard: Leaf,
     /// The pattern that ends here.
     leaf: Leaf,
+    /// In bytes.
+    text_len: u32,
 }
+
+const _: () = assert!(size_of::<Node>() == 32, "two nodes to a cache line");
 
 /// An alternative to come back to.
 #[derive(Clone, Copy)]
@@ -109,15 +117,7 @@ impl Forest {
     fn grow<'k>(&mut self, seed: &Seed<'k>, seeds: &mut Vec<Seed<'k>>) {
         let text = common_text(seed.keys, seed.at);
         let at = seed.at + text.len();
-        let start = index(self.texts.len());
-        self.texts.extend_from_slice(text);
-        let mut node = Node {
-            text: (start, index(self.texts.len())),
-            children: (0, 0),
-            param: NONE,
-            wildcard: NONE,
-            leaf: NONE,
-        };
+        let mut node = Node { text: word(text), text_len: index(text.len()), ..Node::default() };
         let mut groups = Vec::new();
         for group in seed.keys.chunk_by(|(one, _), (other, _)| one.get(at) == other.get(at)) {
             let Some((key, leaf)) = group.first() else { continue };
@@ -146,13 +146,7 @@ impl Forest {
 
     fn reserve(&mut self, lead_byte: u8) -> NodeId {
         let node = index(self.nodes.len());
-        self.nodes.push(Node {
-            text: (0, 0),
-            children: (0, 0),
-            param: NONE,
-            wildcard: NONE,
-            leaf: NONE,
-        });
+        self.nodes.push(Node::default());
         self.lead_bytes.push(lead_byte);
         node
     }
@@ -203,14 +197,14 @@ impl Forest {
     #[inline]
     fn enter<'p>(&self, id: NodeId, path: &'p [u8]) -> Option<(&Node, &'p [u8])> {
         let node = self.nodes.get(id as usize)?;
-        let (start, end) = node.text;
-        if start == end {
+        let len = node.text_len as usize;
+        if len == 0 {
             return Some((node, path));
         }
-        let text = self.texts.get(start as usize..end as usize)?;
-        let (found, rest) = path.split_at_checked(text.len())?;
-        // Texts are short: a loop is faster here than a call of `memcmp`.
-        found.iter().zip(text).all(|(found, byte)| found == byte).then_some((node, rest))
+        // Without what follows the text in the path. `get` refuses a path that ends
+        // within the text.
+        let differs = (node.text ^ word(path)) << (8 * (TEXT_MAX - len));
+        if differs == 0 { Some((node, path.get(len..)?)) } else { None }
     }
 
     /// The child that this byte leads to.
@@ -218,7 +212,22 @@ impl Forest {
     fn child(&self, node: &Node, byte: u8) -> Option<NodeId> {
         let (start, end) = node.children;
         let lead_bytes = self.lead_bytes.get(start as usize..end as usize)?;
-        (start..end).zip(lead_bytes).find(|(_, first)| **first == byte).map(|(child, _)| child)
+        lead_bytes.iter().position(|first| *first == byte).map(|i| index(start as usize + i))
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { text: 0, children: (0, 0), param: NONE, wildcard: NONE, leaf: NONE, text_len: 0 }
+    }
+}
+
+/// The first [`TEXT_MAX`] bytes, little-endian; zeros follow what is shorter.
+#[inline]
+fn word(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => text.iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)),
     }
 }
 
@@ -249,14 +258,18 @@ fn next_alternative<'p, B>(
     ControlFlow::Continue(None)
 }
 
-/// What all the keys have after `at`, up to a parameter or a wildcard. The keys
-/// are sorted, so what the first and the last share, all do.
+/// What all the keys have after `at`, up to a parameter, a wildcard or
+/// [`TEXT_MAX`]. The keys are sorted, so what the first and the last share, all do.
 fn common_text<'k>(keys: &[(&'k [u8], Leaf)], at: usize) -> &'k [u8] {
     let rest =
         |key: Option<&(&'k [u8], Leaf)>| key.and_then(|(key, _)| key.get(at..)).unwrap_or_default();
     let (first, last) = (rest(keys.first()), rest(keys.last()));
-    let len =
-        first.iter().zip(last).take_while(|(one, other)| one == other && **one < PARAM).count();
+    let len = first
+        .iter()
+        .zip(last)
+        .take(TEXT_MAX)
+        .take_while(|(one, other)| one == other && **one < PARAM)
+        .count();
     first.get(..len).unwrap_or_default()
 }
 
