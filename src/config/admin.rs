@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::decode::{Placed, Reader};
 use super::listeners::{self, Listener};
 use super::networks;
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::Notes;
 
 /// `[admin]`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

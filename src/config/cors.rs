@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::Tables;
 use super::decode::{Placed, Reader, Value, nearest};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::{Notes, Place};
+use super::sources::Place;
 use crate::cors::{
     self, Dangerous, Finding, OriginPattern, Policy, PolicySpec, Severity, SharedOrigins,
 };

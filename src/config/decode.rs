@@ -22,8 +22,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::{Notes, Place};
+use super::sources::Place;
 use super::value;
 
 /// A value and where it stands.

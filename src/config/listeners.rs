@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use super::Tables;
 use super::decode::{Placed, Reader};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::{Notes, Place};
+use super::sources::Place;
 
 /// Where clients connect.
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ mod decode;
 mod headers;
 mod listeners;
 mod networks;
+mod notes;
 mod overlaps;
 mod process;
 mod report;
@@ -41,13 +42,14 @@ pub use self::cors::Cors;
 use self::decode::{Reader, Value};
 pub use self::headers::HeaderChanges;
 pub use self::listeners::Listener;
+use self::notes::Notes;
 pub use self::process::{AccessLog, Limits, LogFormat, LogOutput, Server};
 pub use self::report::{Diagnostic, Report};
 pub use self::request_id::RequestId;
 pub use self::routes::{Action, Rewrite, Route};
 pub use self::services::Service;
+use self::sources::NoFiles;
 pub use self::sources::{Files, Location, Place, Source};
-use self::sources::{NoFiles, Notes};
 pub use self::test::{Expectation, Test};
 pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
 use crate::route::Table;
@@ -138,11 +140,11 @@ pub fn parse(text: &str, name: &str) -> Result<(Config, Report), Report> {
 /// Reads the configuration whose main file is the first source.
 fn read(notes: Notes<'_>, main: &str) -> Result<(Config, Report), Report> {
     let config = {
-        let main = sources::parse_toml(&notes, 0, main);
+        let main = notes::parse_toml(&notes, 0, main);
         let included = included(&notes, &main);
         let included: Vec<_> = included
             .iter()
-            .map(|(source, text)| (*source, sources::parse_toml(&notes, *source, text)))
+            .map(|(source, text)| (*source, notes::parse_toml(&notes, *source, text)))
             .collect();
         if notes.errors() == 0 {
             let tables = Tables::collect(&notes, &main, &included);

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::decode::Placed;
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::Notes;
 
 /// Reads networks; a bare address is the network of that one.
 pub(super) fn read(notes: &Notes<'_>, texts: Vec<Placed<&str>>) -> Vec<IpNet> {

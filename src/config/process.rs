@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::decode::{Placed, Reader, Value};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::Notes;
 
 /// `[limits]`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -6,8 +6,8 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::decode::{Placed, Reader};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::Notes;
 use super::{headers, networks};
 
 /// `[request_id]`.

@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use super::cors::{Cors, Shared};
 use super::decode::{Placed, Reader};
 use super::headers::{self, HeaderChanges};
+use super::notes::Notes;
 use super::process;
 use super::report::Diagnostic;
-use super::services::{Inherited, pattern_error};
-use super::sources::{Notes, Place};
+use super::sources::Place;
 use super::upstreams::Upstreams;
-use crate::route::{Expect, HostPattern, PathPattern, Pattern, Predicates};
+use crate::route::{Expect, HostPattern, PathPattern, Pattern, PatternError, Predicates};
 
 /// Which requests, and what becomes of them.
 #[derive(Clone, Debug)]
@@ -98,6 +98,23 @@ impl Rewrite {
         let slash = if rest.starts_with('/') { "" } else { "/" };
         Cow::Owned([prefix, slash, rest].concat())
     }
+}
+
+/// What a service hands down to its routes.
+pub(super) struct Inherited<'t> {
+    /// Index into the services.
+    pub(super) service: usize,
+    pub(super) name: &'t str,
+    /// Never empty, unless a host has an error.
+    pub(super) hosts: Vec<HostPattern>,
+    /// Empty for none. `None`: it has an error, so that no whole path is known.
+    pub(super) prefix: Option<&'t str>,
+    pub(super) upstream: Option<usize>,
+    /// The service has an upstream, if only one that does not exist.
+    pub(super) has_upstream: bool,
+    pub(super) cors: Option<Arc<Cors>>,
+    /// The limit on bodies, for routes that say nothing else.
+    pub(super) body_limit: Option<u64>,
 }
 
 /// Reads one route. `None`: it has errors, which are noted.
@@ -415,4 +432,13 @@ fn respond(mut table: Reader<'_>, cors: bool) -> Option<Action> {
         headers: headers.unwrap_or_default(),
         body: body.map_or("", |body| body.value).into(),
     })
+}
+
+pub(super) fn pattern_error(
+    notes: &Notes<'_>,
+    code: &'static str,
+    text: Placed<&str>,
+    error: PatternError,
+) {
+    notes.add(Diagnostic::error(code, error.message).at(text.place).help(error.help));
 }

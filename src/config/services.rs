@@ -1,15 +1,14 @@
 //! `[services.NAME]`: hosts, a prefix and what holds for all routes below.
 
-use std::sync::Arc;
-
 use super::Tables;
-use super::cors::{Cors, Shared};
+use super::cors::Shared;
 use super::decode::{Placed, Reader};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::routes::{self, Route};
-use super::sources::{Notes, Place};
+use super::routes::{self, Inherited, Route, pattern_error};
+use super::sources::Place;
 use super::upstreams::Upstreams;
-use crate::route::{HostPattern, PathPattern, PatternError};
+use crate::route::{HostPattern, PathPattern};
 
 /// Hosts, a prefix and what holds for all routes below.
 #[derive(Clone, Debug)]
@@ -18,23 +17,6 @@ pub struct Service {
     pub name: Box<str>,
     /// Where its table starts.
     pub place: Place,
-}
-
-/// What a service hands down to its routes.
-pub(super) struct Inherited<'t> {
-    /// Index into the services.
-    pub(super) service: usize,
-    pub(super) name: &'t str,
-    /// Never empty, unless a host has an error.
-    pub(super) hosts: Vec<HostPattern>,
-    /// Empty for none. `None`: it has an error, so that no whole path is known.
-    pub(super) prefix: Option<&'t str>,
-    pub(super) upstream: Option<usize>,
-    /// The service has an upstream, if only one that does not exist.
-    pub(super) has_upstream: bool,
-    pub(super) cors: Option<Arc<Cors>>,
-    /// The limit on bodies, for routes that say nothing else.
-    pub(super) body_limit: Option<u64>,
 }
 
 /// Reads every service and its routes.
@@ -126,13 +108,4 @@ fn prefix<'t>(notes: &Notes<'_>, text: Placed<&'t str>) -> Option<&'t str> {
     let parsed =
         PathPattern::parse(path).map_err(|error| pattern_error(notes, "E206", text, error));
     parsed.ok().map(|_| path)
-}
-
-pub(super) fn pattern_error(
-    notes: &Notes<'_>,
-    code: &'static str,
-    text: Placed<&str>,
-    error: PatternError,
-) {
-    notes.add(Diagnostic::error(code, error.message).at(text.place).help(error.help));
 }

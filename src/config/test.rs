@@ -7,9 +7,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::decode::{Placed, Reader, nearest};
 use super::headers;
+use super::notes::Notes;
 use super::report::Diagnostic;
 use super::routes::Route;
-use super::sources::{Notes, Place};
+use super::sources::Place;
 
 /// One entry of `[[tests]]`: a request, and what must become of it.
 #[derive(Clone, Debug)]

@@ -11,8 +11,9 @@ use http::uri::Authority;
 
 use super::Tables;
 use super::decode::{Placed, Reader, Value, nearest};
+use super::notes::Notes;
 use super::report::Diagnostic;
-use super::sources::{Notes, Place};
+use super::sources::Place;
 
 /// Where requests are sent.
 #[derive(Clone, Debug)]
