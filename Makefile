@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit docs bench fuzz deny release deps
+.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload deny release deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -13,6 +13,7 @@ help:
 	@echo "make core     the pure core alone, without Pingora: seconds"
 	@echo "make bench    the benches of the core"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
+	@echo "make loadtest-reload  what a reload, metrics and logs cost, under load"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
 
@@ -46,6 +47,11 @@ fuzz:
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --target-dir $(CARGO_TARGET_DIR)/fuzz $$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
+
+# What a reload and what counting cost: the figures of docs/performance.md.
+loadtest-reload: release
+	@command -v wrk >/dev/null || scripts/install-deps wrk
+	loadtest/reload.py $(CARGO_TARGET_DIR)/release/corsac
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

@@ -6,7 +6,9 @@
 1. A reload of 10,000 routes under wrk at full load: requests that failed, and the
    99th percentile during the reloads against the one before them, in one run.
 2. Memory after 200 reloads of the same configuration against that after the first.
-3. CPU for each request with metrics and the access log on, against both off, in
+3. The series of /metrics, memory and refused origins after a million requests with
+   random methods, hosts, paths and origins.
+4. CPU for each request with metrics and the access log on, against both off, in
    pairs in one run.
 
 Figures go to standard output, as JSON and as lines for people.
@@ -16,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -97,6 +100,13 @@ class Corsac:
             cwd=self.dir, check=True, stdout=subprocess.DEVNULL,
         )
 
+    def admin(self, path):
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(self.dir / "admin.sock"))
+            stream.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: stream.recv(65536), b""))
+        return answer.partition(b"\r\n\r\n")[2].decode()
+
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -166,6 +176,50 @@ def memory_after_reloads():
     return memory
 
 
+RANDOM = """
+local methods = {"GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "X1", "X2"}
+request = function()
+  local n = math.random(1000000000)
+  local method = n % 5 == 0 and "M" .. n % 1000 or methods[n % 8 + 1]
+  local path = n % 2 == 0 and "/api/1/r1/" .. n or "/" .. n .. "/" .. n
+  return wrk.format(method, path, {
+    ["Host"] = "h" .. n .. ".example",
+    ["Origin"] = n % 7 == 0 and "https://often.example" or "https://o" .. n .. ".example",
+    ["Access-Control-Request-Method"] = "PUT",
+  })
+end
+"""
+
+
+def flat_under_random_requests():
+    corsac = Corsac("random", configuration(10, 0, "off", threads=2))
+    script = WORK / "random.lua"
+    script.write_text(RANDOM)
+
+    def series():
+        return len([line for line in corsac.admin("/metrics").splitlines() if line[:1] not in ("#", "")])
+
+    def load(seconds):
+        out = subprocess.run(
+            ["wrk", "-t1", "-c32", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{corsac.port}/"],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        return int(re.search(r"(\d+) requests in", out)[1])
+
+    load(5)
+    before = {"series": series(), "memory_kib": corsac.memory_kib()}
+    requests = 0
+    while requests < 1_000_000:
+        requests += load(20)
+    refused = json.loads(corsac.admin("/status"))["refused_origins"][0]["origins"]
+    after = {"series": series(), "memory_kib": corsac.memory_kib()}
+    corsac.stop()
+    return {
+        "requests": requests, "before": before, "after": after,
+        "refused_shown": len(refused), "refused_most": refused[0],
+    }
+
+
 def cost_of_observing():
     on = Corsac("on", configuration(10, 0, "/dev/null"))
     off = Corsac("off", configuration(10, 0, "off"))
@@ -196,11 +250,14 @@ def main():
     ])
     time.sleep(0.5)
     try:
-        result = {
-            "reload_under_load": reload_under_load(),
-            "memory_kib_after_reloads": memory_after_reloads(),
-            "cost_of_observing": cost_of_observing(),
+        measures = {
+            "reload_under_load": reload_under_load,
+            "memory_kib_after_reloads": memory_after_reloads,
+            "random_requests": flat_under_random_requests,
+            "cost_of_observing": cost_of_observing,
         }
+        chosen = sys.argv[2:] or list(measures)
+        result = {name: measures[name]() for name in chosen}
     finally:
         nginx.terminate()
     print(json.dumps(result, indent=1))

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod admin;
+mod aside;
 mod connection;
 mod echo;
 mod files;

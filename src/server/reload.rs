@@ -6,16 +6,14 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::task::spawn_blocking;
-
-use super::{process, resolve, systemd::Reloading};
+use super::{aside::aside, process, resolve, systemd::Reloading};
 use crate::{
     config::{Config, Files, Report},
     cors::Severity,
-    diff::diff,
+    diff::{Diff, diff},
     load::load,
     metrics::Metrics,
     snapshot::{Snapshot, SnapshotCell},
@@ -23,6 +21,9 @@ use crate::{
 
 /// Lines of the log that one reload may take.
 const LOGGED_CHANGES_MAX: usize = 50;
+
+/// How often it is looked whether a snapshot that was replaced still serves.
+const RETIRE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What made corsac read its configuration again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,40 +104,48 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         // A file event may turn out to be no change; whoever asks is answered at once.
         let mut reloading = (trigger != Trigger::File).then(Reloading::start);
-        let Source { path, files } = self.source.clone();
-        let loaded = spawn_blocking(move || load(&path, &*files)).await;
-        let current = self.snapshots.load();
+        let known = (trigger == Trigger::File).then(|| self.last().hash);
+        let (source, current) = (self.source.clone(), self.snapshots.load());
+        let read = aside(move || Read::new(&source, current.config(), known.as_deref())).await;
         // A panic is a bug, and no reason to stop serving.
-        let loaded = loaded.unwrap_or_else(|panic| Err(Report::bug(&panic.to_string())));
-        if trigger == Trigger::File && self.last().hash == hash(&loaded) {
+        let read = read.unwrap_or_else(|_| Some(Read::bug()));
+        let Some(Read { hash, outcome }) = read else {
             return Ok("nothing has changed".to_owned());
-        }
+        };
         reloading.get_or_insert_with(Reloading::start);
-        let checked = loaded
-            .and_then(|(config, warnings)| process::unchanged(current.config(), config, warnings));
-        match checked {
-            Ok(config) => Ok(self.apply(&current, config, trigger).await),
-            Err(report) => Err(self.refuse(report, trigger)),
+        match outcome {
+            Ok((config, change)) => self.apply(config, hash, &change, trigger).await,
+            Err(report) => Err(self.refuse(report, hash, trigger)),
         }
     }
 
-    async fn apply(&self, current: &Snapshot, config: Config, trigger: Trigger) -> String {
-        let hash = config.hash();
-        let change = diff(current.config(), &config);
+    async fn apply(
+        &self,
+        config: Arc<Config>,
+        hash: String,
+        change: &Diff,
+        trigger: Trigger,
+    ) -> Result<String, Arc<Report>> {
+        let addresses = resolve::resolve(&config).await;
+        let current = self.snapshots.load();
+        let previous = Arc::clone(&current);
+        let compiled = aside(move || Snapshot::compile(config, addresses, Some(&previous))).await;
+        let Ok(snapshot) = compiled else {
+            return Err(self.refuse(Read::bug_report(), hash, trigger));
+        };
+        self.snapshots.store(snapshot);
+        tokio::spawn(retire(current));
         let summary = change.summary();
         log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
         for line in change.log_lines(LOGGED_CHANGES_MAX) {
             log::info!("  {line}");
         }
-        let addresses = resolve::resolve(&config).await;
-        let snapshot = Snapshot::compile(Arc::new(config), addresses, Some(current));
-        self.snapshots.store(snapshot);
         self.metrics.config_applied(&hash, unix_seconds());
         self.note(Attempt { at: SystemTime::now(), hash, refused: None });
-        summary
+        Ok(summary)
     }
 
-    fn refuse(&self, report: Report, trigger: Trigger) -> Arc<Report> {
+    fn refuse(&self, report: Report, hash: String, trigger: Trigger) -> Arc<Report> {
         let report = Arc::new(report);
         log::error!(
             "the configuration is refused ({}); what was served is served on\n{}",
@@ -144,7 +153,6 @@ impl Reloader {
             report.to_text(false)
         );
         self.metrics.config_refused(codes(&report));
-        let hash = report.hash();
         self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         report
     }
@@ -162,9 +170,13 @@ impl Reloader {
     async fn refresh_addresses(&self) {
         let _turn = self.turn.lock().await;
         let current = self.snapshots.load();
-        if let Some(addresses) = resolve::refresh(&current).await {
+        let Some(addresses) = resolve::refresh(&current).await else { return };
+        let previous = Arc::clone(&current);
+        // Failed: what was served is served on, and the names are looked up again soon.
+        if let Ok(snapshot) = aside(move || previous.with_addresses(addresses)).await {
+            self.snapshots.store(snapshot);
+            tokio::spawn(retire(current));
             log::info!("the addresses of upstream nodes have changed");
-            self.snapshots.store(current.with_addresses(addresses));
         }
     }
 }
@@ -187,10 +199,47 @@ fn codes(report: &Report) -> impl Iterator<Item = &str> {
     errors.map(|found| found.code)
 }
 
-/// The hash of what was read, whether it is right or wrong.
-fn hash(loaded: &Result<(Config, Report), Report>) -> String {
-    match loaded {
-        Ok((config, _)) => config.hash(),
-        Err(report) => report.hash(),
+/// What is on disk, and what it would change.
+struct Read {
+    hash: String,
+    outcome: Result<(Arc<Config>, Diff), Report>,
+}
+
+impl Read {
+    /// Reads the configuration. `None`: its hash is the one that is `known`.
+    fn new(source: &Source, running: &Config, known: Option<&str>) -> Option<Self> {
+        let loaded = load(&source.path, &*source.files);
+        let hash = match &loaded {
+            Ok((config, _)) => config.hash(),
+            Err(report) => report.hash(),
+        };
+        if known == Some(&*hash) {
+            return None;
+        }
+        let outcome = loaded
+            .and_then(|(config, warnings)| process::unchanged(running, config, warnings))
+            .map(|config| {
+                let change = diff(running, &config);
+                (Arc::new(config), change)
+            });
+        Some(Self { hash, outcome })
     }
+
+    fn bug() -> Self {
+        Self { hash: String::new(), outcome: Err(Self::bug_report()) }
+    }
+
+    fn bug_report() -> Report {
+        Report::bug("the thread that makes a configuration ready has failed")
+    }
+}
+
+/// Drops a snapshot aside, once the last request that it serves has ended: dropping
+/// ten thousand routes takes longer than a request may wait.
+async fn retire(snapshot: Arc<Snapshot>) {
+    while Arc::strong_count(&snapshot) > 1 {
+        tokio::time::sleep(RETIRE_PAUSE).await;
+    }
+    // Failed: it was dropped all the same, with the work.
+    let _ = aside(move || drop(snapshot)).await;
 }
