@@ -124,28 +124,29 @@ impl Reloader {
         let hash = config.hash();
         let change = diff(current.config(), &config);
         let summary = change.summary();
-        log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
-        for line in change.log_lines(LOGGED_CHANGES_MAX) {
-            log::info!("  {line}");
-        }
         let addresses = resolve::resolve(&config).await;
         let snapshot = Snapshot::compile(Arc::new(config), addresses, Some(current));
         self.snapshots.store(snapshot);
         self.metrics.config_applied(&hash, unix_seconds());
-        self.note(Attempt { at: SystemTime::now(), hash, refused: None });
+        self.note(Attempt { at: SystemTime::now(), hash: hash.clone(), refused: None });
+        // Not before: looking names up takes seconds where a resolver is down.
+        log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
+        for line in change.log_lines(LOGGED_CHANGES_MAX) {
+            log::info!("  {line}");
+        }
         summary
     }
 
     fn refuse(&self, report: Report, trigger: Trigger) -> Arc<Report> {
         let report = Arc::new(report);
+        self.metrics.config_refused(codes(&report));
+        let hash = report.hash();
+        self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         log::error!(
             "the configuration is refused ({}); what was served is served on\n{}",
             trigger.as_str(),
             report.to_text(false)
         );
-        self.metrics.config_refused(codes(&report));
-        let hash = report.hash();
-        self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         report
     }
 
