@@ -32,23 +32,23 @@ impl Socket {
     /// The socket that the configuration at `config` names.
     ///
     /// # Errors
-    /// It names none.
+    /// It names none, or does not load, as after a reload that was refused.
     pub(super) fn of(config: &Path) -> io::Result<Self> {
-        let named = match load(config, &Disk) {
-            Ok((config, _)) => config.admin.listen.into_iter().find_map(|address| match address {
-                AdminAddress::Unix(path) => Some(path),
-                AdminAddress::Tcp(_) => None,
-            }),
-            Err(_) => None,
+        let fail = |what: &str| {
+            let message = format!("{} {what} --socket PATH", config.display());
+            io::Error::new(io::ErrorKind::NotFound, message)
         };
-        named.map(Self).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!(
-                    "{} names no admin socket; write one (`[admin]` `listen = \
-                     \"unix:/run/corsac/admin.sock\"`), or say --socket PATH",
-                    config.display()
-                ),
+        let (loaded, _) = load(config, &Disk).map_err(|_| {
+            fail("does not load (`corsac check` says why), so the admin socket is not known; say")
+        })?;
+        let named = loaded.admin.listen.into_iter().find_map(|address| match address {
+            AdminAddress::Unix(path) => Some(Self(path)),
+            AdminAddress::Tcp(_) => None,
+        });
+        named.ok_or_else(|| {
+            fail(
+                "names no admin socket; write one (`[admin]` `listen = \
+                 \"unix:/run/corsac/admin.sock\"`), or say",
             )
         })
     }

@@ -124,7 +124,8 @@ choice! {
         Override = "override",
         /// Replaced without exception.
         Strip = "strip",
-        /// Left alone where the upstream sent Access-Control-Allow-Origin.
+        /// Left alone where the upstream sent Access-Control-Allow-Origin, for denied
+        /// origins too.
         Defer = "defer",
     }
 }

@@ -51,6 +51,10 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
     if running.access_log.output != config.access_log.output {
         changes.push(("access_log.output".to_owned(), None));
     }
+    // Its lines wait in one queue, which is made for one format.
+    if running.access_log.format != config.access_log.format {
+        changes.push(("access_log.format".to_owned(), None));
+    }
     if running.admin.listen != config.admin.listen {
         changes.push(("admin.listen".to_owned(), None));
     }

@@ -136,24 +136,25 @@ impl Reloader {
         self.snapshots.store(snapshot);
         tokio::spawn(retire(current));
         let summary = change.summary();
+        self.metrics.config_applied(&hash, unix_seconds());
+        self.note(Attempt { at: SystemTime::now(), hash: hash.clone(), refused: None });
+        // Not before: whoever has read the line reads the same in the metrics.
         log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
         for line in change.log_lines(LOGGED_CHANGES_MAX) {
             log::info!("  {line}");
         }
-        self.metrics.config_applied(&hash, unix_seconds());
-        self.note(Attempt { at: SystemTime::now(), hash, refused: None });
         Ok(summary)
     }
 
     fn refuse(&self, report: Report, hash: String, trigger: Trigger) -> Arc<Report> {
         let report = Arc::new(report);
+        self.metrics.config_refused(codes(&report));
+        self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         log::error!(
             "the configuration is refused ({}); what was served is served on\n{}",
             trigger.as_str(),
             report.to_text(false)
         );
-        self.metrics.config_refused(codes(&report));
-        self.note(Attempt { at: SystemTime::now(), hash, refused: Some(Arc::clone(&report)) });
         report
     }
 

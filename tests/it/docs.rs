@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use corsac::config::{self, codes::CODES};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -22,6 +22,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/cors.md",
     "docs/config.md",
     "docs/metrics.md",
+    "docs/operations.md",
     "docs/performance.md",
 ];
 

@@ -21,6 +21,8 @@ mod tidy;
 #[cfg(feature = "server")]
 mod access_log;
 #[cfg(feature = "server")]
+mod admin;
+#[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
 mod commands;

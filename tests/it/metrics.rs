@@ -1,5 +1,6 @@
 //! What requests leave in the metrics.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Instant;
@@ -35,8 +36,7 @@ impl Running {
         let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         let text = format!("{PRELUDE}\n[upstreams.origin]\nnodes = {nodes:?}\n{services}");
         let corsac = Corsac::with(&text).start();
-        let admin = corsac.await_stderr("admin listens on", 1);
-        let admin = admin.rsplit(' ').next().unwrap().parse().unwrap();
+        let admin = corsac.admin_address();
         Self { corsac, admin }
     }
 
@@ -145,4 +145,49 @@ fn errors_of_the_upstream() {
         r#"corsac_upstream_retries_total{upstream="origin"} 1"#,
         r#"corsac_upstream_request_duration_seconds_count{upstream="origin"} 0"#,
     ]);
+}
+
+#[test]
+fn a_configuration_that_is_refused() {
+    let origin = Origin::answering(200).start();
+    let corsac = Running::new(&[origin.address()], SHOP);
+    let (workdir, config) = (corsac.corsac.workdir(), corsac.corsac.config());
+    let good = fs::read_to_string(config).unwrap();
+    let info = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("corsac_config_info{"));
+        line.unwrap().to_owned()
+    };
+    let serving = info(&corsac.metrics());
+    // Two mistakes with one code: it is counted once.
+    workdir.replace("corsac.toml", format!("nothing = 1\nnowhere = 1\n{good}"));
+    corsac.await_lines(&[
+        "corsac_config_last_reload_successful 0",
+        r#"corsac_config_refused_total{code="E001"} 1"#,
+        &serving,
+    ]);
+    workdir.replace("corsac.toml", format!("# fine\n{good}"));
+    corsac.await_lines(&[
+        "corsac_config_last_reload_successful 1",
+        r#"corsac_config_refused_total{code="E001"} 1"#,
+    ]);
+    assert_ne!(info(&corsac.metrics()), serving);
+}
+
+#[test]
+fn a_route_that_is_removed() {
+    const MORE: &str = "routes.gone.paths = \"/gone\"\n";
+    let origin = Origin::answering(200).start();
+    let corsac = Running::new(&[origin.address()], &format!("{SHOP}{MORE}"));
+    for target in ["/orders", "/gone"] {
+        assert_eq!(corsac.call("GET", target).send().status, 200);
+    }
+    let orders = r#"corsac_http_requests_total{code="200",route="shop/orders",service="shop"} 1"#;
+    let gone = orders.replace("orders", "gone");
+    corsac.await_lines(&[orders, &gone]);
+    let text = fs::read_to_string(corsac.corsac.config()).unwrap().replace(MORE, "");
+    corsac.corsac.workdir().replace("corsac.toml", text);
+    corsac.corsac.await_stderr("serves (a changed file)", 1);
+    let text = corsac.metrics();
+    assert!(!text.contains("shop/gone"), "{text}");
+    assert!(text.contains(orders), "{text}");
 }

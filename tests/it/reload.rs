@@ -167,6 +167,16 @@ fn what_is_refused() {
             saying("bad").replace("admin.sock", "other.sock"),
             "admin.listen",
         ),
+        (
+            "another log",
+            format!("{}\n[access_log]\noutput = \"off\"\n", saying("bad")),
+            "access_log.output",
+        ),
+        (
+            "another form of the log",
+            format!("{}\n[access_log]\nformat = \"combined\"\n", saying("bad")),
+            "access_log.format",
+        ),
     ];
     let corsac = Corsac::with(&good).start();
     for (case, text, told) in cases {
@@ -335,8 +345,7 @@ fn the_admin_listener() {
     let config =
         saying("one").replace("\"unix:admin.sock\"", "[\"unix:admin.sock\", \"127.0.0.1:0\"]");
     let corsac = Corsac::with(&config).start();
-    let line = corsac.await_stderr("admin listens on 127", 1);
-    let admin = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let admin = corsac.admin_address();
     let get = |method: &str, path: &str| Call::new(admin, method, path).send();
     #[rustfmt::skip]
     let cases = [

@@ -144,6 +144,7 @@ fn upstream_headers() {
         (UpstreamCors::Override, Some(EVIL), [None; 4]),
         (UpstreamCors::Override, None,       [None; 4]),
         (UpstreamCors::Defer,    Some(A),    own.map(|(_, value)| Some(value))),
+        (UpstreamCors::Defer,    Some(EVIL), own.map(|(_, value)| Some(value))),
     ];
     for (mode, origin, expected) in cases {
         let policy = policy(|spec| spec.upstream_cors = mode);

@@ -1,9 +1,13 @@
-//! Tables of `docs/config.md` against what the binary says of itself.
+//! Tables of the documents against what the binary says of itself.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::Instant;
+
+use serde_json::Value;
 
 use super::read;
-use crate::harness::{Corsac, Origin, Workdir, corsac};
+use crate::harness::{Call, Corsac, DEADLINE, Origin, Workdir, corsac};
 
 /// The rows of the first table below a heading of a document.
 fn table(document: &str, heading: &str) -> Vec<String> {
@@ -61,4 +65,68 @@ fn every_field_of_the_access_log_has_one_row() {
     let documented: BTreeSet<&str> =
         rows.iter().flat_map(|row| codes_in(row.split('|').nth(1).unwrap())).collect();
     assert_eq!(documented, fields);
+}
+
+const ADMIN: &str = "
+[admin]
+listen = \"127.0.0.1:0\"
+[services.all]
+upstream = \"origin\"
+cors     = { allow_origins = \"https://a.example\" }
+routes.all.paths = \"/*\"
+";
+
+#[test]
+fn every_endpoint_answers_as_its_row_says() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(&origin, ADMIN);
+    let admin = corsac.admin_address();
+    let rows = table("docs/operations.md", "## The admin listener");
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (method, path) = (cells[1], cells[2].trim_matches('`'));
+        let expected = if cells[3] == "socket" { 403 } else { 200 };
+        assert_eq!(Call::new(admin, method, path).send().status, expected, "{row}");
+    }
+}
+
+#[test]
+fn every_field_of_the_status_has_one_row() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(&origin, ADMIN);
+    let admin = corsac.admin_address();
+    corsac.get("/").header("Origin", "https://b.example").send();
+    let started = Instant::now();
+    // A request is counted once its answer has been sent.
+    let status = loop {
+        let text = Call::new(admin, "GET", "/status").send().text();
+        let status: Value = serde_json::from_str(&text).unwrap();
+        if status["refused_origins"][0].is_object() {
+            break status;
+        }
+        assert!(started.elapsed() < DEADLINE, "{text}");
+        thread::yield_now();
+    };
+    let mut fields = BTreeSet::new();
+    leaves(&status, "", &mut fields);
+    let rows = table("docs/operations.md", "### Status");
+    let documented = rows.iter().map(|row| codes_in(row).next().unwrap().to_owned());
+    assert_eq!(documented.collect::<BTreeSet<_>>(), fields);
+}
+
+/// The names of what is no object, with dots; lists are left out of the names.
+fn leaves(value: &Value, name: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let dot = if name.is_empty() { "" } else { "." };
+                leaves(value, &format!("{name}{dot}{key}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, name, found)),
+        _ => {
+            found.insert(name.to_owned());
+        }
+    }
 }

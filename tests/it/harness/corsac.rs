@@ -76,6 +76,13 @@ impl Corsac {
         self.addresses[0].0
     }
 
+    /// The address of its admin listener.
+    #[track_caller]
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let line = self.await_stderr("admin listens on 127.", 1);
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Every address that it says it listens on, with the listener's name.
     pub(crate) fn addresses(&self) -> Vec<(SocketAddr, String)> {
         self.addresses.clone()

@@ -1,0 +1,115 @@
+//! What a running corsac says of itself, while it has other things to do.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::harness::{Answer, Call, Corsac, DEADLINE, Gate, Origin};
+
+const SERVICES: &str = "
+[admin]
+listen = \"127.0.0.1:0\"
+
+[policies.cors.app]
+allow_origins = \"https://a.example\"
+
+[services.all]
+upstream = \"origin\"
+cors     = \"app\"
+routes.all.paths = \"/*\"
+";
+
+/// An origin that answers when the gate opens.
+fn held(gate: &Gate) -> Origin {
+    Answer::status(200).after(gate).start()
+}
+
+fn get(admin: SocketAddr, path: &str) -> (u16, String) {
+    let answer = Call::new(admin, "GET", path).send();
+    (answer.status, answer.text())
+}
+
+fn status(admin: SocketAddr) -> Value {
+    serde_json::from_str(&get(admin, "/status").1).unwrap()
+}
+
+/// Asks until the answer is as expected: a signal, and the count of a request, take
+/// effect a little later.
+#[track_caller]
+fn await_that<T: std::fmt::Debug>(ask: impl Fn() -> T, is_it: impl Fn(&T) -> bool) -> T {
+    let started = Instant::now();
+    loop {
+        let answer = ask();
+        if is_it(&answer) {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "{answer:?}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn not_ready_while_draining() {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let mut corsac = Corsac::in_front_of(&origin, SERVICES);
+    let admin = corsac.admin_address();
+    assert_eq!(get(admin, "/readyz"), (200, "ready\n".to_owned()));
+    let call = corsac.get("/");
+    let client = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    corsac.signal("TERM");
+    let ready = await_that(|| get(admin, "/readyz"), |(status, _)| *status != 200);
+    assert_eq!(ready, (503, "stopping\n".to_owned()));
+    assert_eq!(get(admin, "/healthz").0, 200);
+    let status = status(admin);
+    assert_eq!((&status["state"], &status["requests_in_flight"]), (&"stopping".into(), &1.into()));
+    gate.open();
+    assert_eq!(client.join().unwrap().status, 200);
+    assert_eq!(corsac.await_exit(), Some(0));
+}
+
+#[test]
+fn origins_that_were_refused() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(&origin, SERVICES);
+    let admin = corsac.admin_address();
+    assert_eq!(status(admin)["refused_origins"], Value::Array(Vec::new()));
+    for (origin, times) in [("https://a.example", 3), ("https://b.example", 1), ("null", 2)] {
+        for _ in 0..times {
+            let preflight = corsac.call("OPTIONS", "/").header("Origin", origin);
+            preflight.header("Access-Control-Request-Method", "PUT").send();
+        }
+    }
+    let refused = |status: &Value| {
+        let origins = status["refused_origins"][0]["origins"].as_array().into_iter().flatten();
+        let pair = |it: &Value| Some((it["origin"].as_str()?.to_owned(), it["count"].as_u64()?));
+        origins.filter_map(pair).collect::<Vec<_>>()
+    };
+    let expected = [("null".to_owned(), 2), ("https://b.example".to_owned(), 1)];
+    let status = await_that(|| status(admin), |status| refused(status) == expected);
+    assert_eq!(status["refused_origins"][0]["policy"], "policies.cors.app");
+}
+
+#[test]
+fn it_answers_while_others_are_busy() {
+    const HELD: usize = 64;
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let corsac = Corsac::in_front_of(&origin, SERVICES);
+    let admin = corsac.admin_address();
+    let call = corsac.get("/");
+    let clients: Vec<_> =
+        (0..HELD).map(|_| call.clone()).map(|call| thread::spawn(|| call.send())).collect();
+    origin.await_requests(HELD);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get(admin, path).0, 200, "{path}");
+    }
+    assert_eq!(status(admin)["requests_in_flight"], HELD);
+    gate.open();
+    for client in clients {
+        assert_eq!(client.join().unwrap().status, 200);
+    }
+}
