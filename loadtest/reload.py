@@ -137,30 +137,33 @@ def wrk(port, seconds, connections=32):
     }
 
 
+def round_to(ratio):
+    return float(f"{ratio:.2f}")
+
+
 def reload_under_load():
     corsac = Corsac("load", configuration(ROUTES, 0, "off"))
     wrk(corsac.port, 2)
     rounds = []
-    for _ in range(5):
+    for round in range(10):
         before = wrk(corsac.port, 3)
         during = {}
         load = threading.Thread(target=lambda: during.update(wrk(corsac.port, 3)))
         load.start()
-        reloads = 0
-        while load.is_alive():
-            reloads += 1
-            corsac.write(configuration(ROUTES, reloads % 60, "off"))
-            corsac.reload()
-            time.sleep(0.5)
-        rounds.append({"before": before, "during": during, "reloads": reloads})
+        time.sleep(1)
+        corsac.write(configuration(ROUTES, round % 60 + 1, "off"))
+        corsac.reload()
+        load.join()
+        rounds.append({"before": before, "during": during})
     corsac.stop()
     return {
-        "reloads": sum(r["reloads"] for r in rounds),
+        "reloads": len(rounds),
         "requests": sum(r["during"]["requests"] for r in rounds),
         "failed": sum(r["during"]["failed"] + r["before"]["failed"] for r in rounds),
         "p99_ms_before": statistics.median(r["before"]["p99_ms"] for r in rounds),
         "p99_ms_during": statistics.median(r["during"]["p99_ms"] for r in rounds),
-        "p99_ratio": statistics.median(r["during"]["p99_ms"] / r["before"]["p99_ms"] for r in rounds),
+        "p99_ratios": sorted(round_to(r["during"]["p99_ms"] / r["before"]["p99_ms"]) for r in rounds),
+        "p99_ratio_median": statistics.median(r["during"]["p99_ms"] / r["before"]["p99_ms"] for r in rounds),
     }
 
 

@@ -13,7 +13,7 @@ use super::{aside::aside, process, resolve, systemd::Reloading};
 use crate::{
     config::{Config, Files, Report},
     cors::Severity,
-    diff::{Diff, diff},
+    diff::diff,
     load::load,
     metrics::Metrics,
     snapshot::{Snapshot, SnapshotCell},
@@ -114,7 +114,7 @@ impl Reloader {
         };
         reloading.get_or_insert_with(Reloading::start);
         match outcome {
-            Ok((config, change)) => self.apply(config, hash, &change, trigger).await,
+            Ok((config, change)) => self.apply(config, hash, change, trigger).await,
             Err(report) => Err(self.refuse(report, hash, trigger)),
         }
     }
@@ -123,7 +123,7 @@ impl Reloader {
         &self,
         config: Arc<Config>,
         hash: String,
-        change: &Diff,
+        change: Change,
         trigger: Trigger,
     ) -> Result<String, Arc<Report>> {
         let addresses = resolve::resolve(&config).await;
@@ -135,12 +135,12 @@ impl Reloader {
         };
         self.snapshots.store(snapshot);
         tokio::spawn(retire(current));
-        let summary = change.summary();
+        let Change { summary, lines } = change;
         self.metrics.config_applied(&hash, unix_seconds());
         self.note(Attempt { at: SystemTime::now(), hash: hash.clone(), refused: None });
         // Not before: whoever has read the line reads the same in the metrics.
         log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
-        for line in change.log_lines(LOGGED_CHANGES_MAX) {
+        for line in lines {
             log::info!("  {line}");
         }
         Ok(summary)
@@ -203,7 +203,13 @@ fn codes(report: &Report) -> impl Iterator<Item = &str> {
 /// What is on disk, and what it would change.
 struct Read {
     hash: String,
-    outcome: Result<(Arc<Config>, Diff), Report>,
+    outcome: Result<(Arc<Config>, Change), Report>,
+}
+
+/// What a configuration changes, in words.
+struct Change {
+    summary: String,
+    lines: Vec<String>,
 }
 
 impl Read {
@@ -221,7 +227,8 @@ impl Read {
             .and_then(|(config, warnings)| process::unchanged(running, config, warnings))
             .map(|config| {
                 let change = diff(running, &config);
-                (Arc::new(config), change)
+                let lines = change.log_lines(LOGGED_CHANGES_MAX).collect();
+                (Arc::new(config), Change { summary: change.summary(), lines })
             });
         Some(Self { hash, outcome })
     }
