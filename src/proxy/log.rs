@@ -114,7 +114,7 @@ impl Lines {
         self.shared.dropped.inc();
     }
 
-    /// See [`AccessLog::dropped`].
+    /// How many lines were lost so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.get()
