@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::{NO, Outcome, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Memory, Source},
+    server::{self, Inherited, Memory, Source},
 };
 
 const CONFIGURATION: &str = include_str!("demo.toml");
@@ -97,7 +97,7 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
         }
     };
     let source = Source { path: NAME.into(), files: Arc::new(files) };
-    let server = match server::start(config, source) {
+    let server = match server::start(config, source, &Inherited::Nothing) {
         Ok(server) => server,
         Err(error) => {
             complain(&format!("{error}; `corsac demo --listen 127.0.0.1:0` takes a free port"));
@@ -112,7 +112,8 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
         ended?;
     } else {
         print_invitation(address)?;
-        server.run();
+        // Nothing else ends it but a signal: it has no admin listener.
+        let _ = server.run();
     }
     Ok(ExitCode::SUCCESS)
 }

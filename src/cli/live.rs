@@ -1,12 +1,45 @@
-//! `corsac reload` and `corsac status`: what is asked of a running corsac.
+//! `corsac reload`, `corsac upgrade` and `corsac status`: what is asked of a running
+//! corsac.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::Write,
+    path::{PathBuf, absolute},
+    process::ExitCode,
+    time::Duration,
+};
 
-use super::{Format, NO, Outcome, complain, socket::Socket};
+use super::{
+    Format, NO, Outcome, complain,
+    socket::{Answer, Socket},
+};
+use crate::{config::value::parse_duration, server::UpgradeRequest};
 
 /// Makes it read its configuration again; with `wait`, says how that went.
 pub(super) fn reload(socket: &Socket, wait: bool) -> Outcome {
-    let answer = socket.post(if wait { "/reload?wait" } else { "/reload" }, b"")?;
+    said(&socket.post(if wait { "/reload?wait" } else { "/reload" }, b"")?)
+}
+
+/// Makes it replace itself; with `wait`, says how that went.
+pub(super) fn upgrade(
+    socket: &Socket,
+    binary: Option<PathBuf>,
+    wait: bool,
+    timeout: Duration,
+) -> Outcome {
+    // Its working directory is not ours.
+    let binary = binary.map(absolute).transpose()?;
+    let request = serde_json::to_vec(&UpgradeRequest { binary, timeout })?;
+    let path = if wait { "/upgrade?wait" } else { "/upgrade" };
+    // It has two steps of that time, and a margin to kill what does not come.
+    said(&socket.post_for(path, &request, timeout * 3)?)
+}
+
+/// A time on the command line.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| format!("{}: {}", error.message, error.help))
+}
+
+fn said(answer: &Answer) -> Outcome {
     if matches!(answer.status, 200 | 202) {
         write!(anstream::stdout(), "{}", answer.body)?;
         return Ok(ExitCode::SUCCESS);

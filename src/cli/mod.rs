@@ -14,6 +14,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -45,6 +46,9 @@ enum Command {
     Run {
         #[command(flatten)]
         config: ConfigOption,
+        /// Replace the process at the other end of stdin; `corsac upgrade` says this
+        #[arg(long, hide = true)]
+        takeover: bool,
     },
     /// Say everything that is wrong with a configuration
     Check {
@@ -92,6 +96,22 @@ enum Command {
         /// Wait, and say how it went
         #[arg(long)]
         wait: bool,
+        #[command(flatten)]
+        running: RunningOption,
+    },
+    /// Replace a running corsac by another binary, or another configuration of its
+    /// listeners, without losing a request
+    Upgrade {
+        /// The new binary [default: where the running one was started from]
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+        /// Wait, and say how it went
+        #[arg(long)]
+        wait: bool,
+        /// How long the new process may take to check the configuration, and again to
+        /// serve by it
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = live::duration)]
+        timeout: Duration,
         #[command(flatten)]
         running: RunningOption,
     },
@@ -209,7 +229,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command) -> Outcome {
     match command {
-        Command::Run { config } => run::run(&path(config.path)?),
+        Command::Run { config, takeover } => run::run(&path(config.path)?, takeover),
         Command::Check { path: given, deny_warnings, format } => {
             check::check(&path(given)?, deny_warnings, format.format)
         }
@@ -222,6 +242,9 @@ fn dispatch(command: Command) -> Outcome {
             }
         }
         Command::Reload { wait, running } => live::reload(&running.socket()?, wait),
+        Command::Upgrade { binary, wait, timeout, running } => {
+            live::upgrade(&running.socket()?, binary, wait, timeout)
+        }
         Command::Status { running, format } => live::status(&running.socket()?, format.format),
         Command::Routes { config, format } => routes::routes(&path(config.path)?, format.format),
         Command::Diff { before, after, exit_code, format } => {

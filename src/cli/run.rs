@@ -4,43 +4,46 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use super::{NO, Outcome, complain, print_report};
 use crate::{
-    config::Config,
     load::load,
-    server::{self, Disk, Source},
+    server::{self, Disk, Inherited, Source, Takeover},
 };
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
 /// for each connection that a client drops; the access log has those.
 const LOG_FILTER: &str = "warn,corsac=info,pingora=off,pingora_core=off,pingora_proxy=off";
 
-/// Serves by the configuration at `path` until a signal ends it.
-pub(super) fn run(path: &Path) -> Outcome {
+/// Serves by the configuration at `path` until a signal ends it. With `takeover` it
+/// replaces the process that has started it.
+pub(super) fn run(path: &Path, takeover: bool) -> Outcome {
     start_log();
-    match load(path, &Disk) {
-        Ok((config, warnings)) => {
-            if !warnings.is_empty() {
-                print_report(&warnings)?;
-            }
-            let files = Arc::new(Disk);
-            Ok(serve(config, Source { path: path.to_owned(), files }))
+    let inherited = if takeover {
+        Inherited::FromPredecessor(Takeover::on_stdin()?)
+    } else {
+        Inherited::FromSystemd
+    };
+    let refused = |reason: &str| {
+        if let Inherited::FromPredecessor(takeover) = &inherited {
+            takeover.refuse(reason);
         }
+    };
+    let (config, warnings) = match load(path, &Disk) {
+        Ok(loaded) => loaded,
         Err(report) => {
             print_report(&report)?;
-            Ok(NO)
+            refused(&report.to_text(false));
+            return Ok(NO);
         }
+    };
+    if !warnings.is_empty() {
+        print_report(&warnings)?;
     }
-}
-
-/// Serves until a signal ends it.
-pub(super) fn serve(config: Config, source: Source) -> ExitCode {
-    match server::start(config, source) {
-        Ok(server) => {
-            server.run();
-            ExitCode::SUCCESS
-        }
+    let source = Source { path: path.to_owned(), files: Arc::new(Disk) };
+    match server::start(config, source, &inherited) {
+        Ok(server) => Ok(server.run().map_or(NO, |()| ExitCode::SUCCESS)),
         Err(error) => {
             complain(&error.to_string());
-            NO
+            refused(&error.to_string());
+            Ok(NO)
         }
     }
 }

@@ -55,20 +55,25 @@ impl Socket {
 
     /// Asks for something.
     pub(super) fn get(&self, path: &str) -> io::Result<Answer> {
-        self.send("GET", path, b"")
+        self.send("GET", path, b"", Duration::ZERO)
     }
 
     /// Tells something.
     pub(super) fn post(&self, path: &str, body: &[u8]) -> io::Result<Answer> {
-        self.send("POST", path, body)
+        self.post_for(path, body, Duration::ZERO)
     }
 
-    fn send(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
+    /// Tells something that takes this long, and perhaps more.
+    pub(super) fn post_for(&self, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
+        self.send("POST", path, body, time)
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
         let mut stream = UnixStream::connect(&self.0).map_err(|error| {
             let message = format!("no corsac answers at {}: {error}", self.0.display());
             io::Error::new(io::ErrorKind::NotConnected, message)
         })?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(TIMEOUT.max(time)))?;
         let length = body.len();
         write!(
             stream,

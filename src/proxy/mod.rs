@@ -11,8 +11,15 @@ mod line;
 mod log;
 mod reply;
 mod request_id;
+mod self_check;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -24,6 +31,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use line::{Chosen, Line};
 pub use log::{AccessLog, Lines};
+pub use self_check::SelfCheck;
 
 use crate::{
     cors::{Judgement, Kind, Reason},
@@ -46,6 +54,8 @@ pub struct Proxy {
     snapshots: Arc<SnapshotCell>,
     metrics: Metrics,
     access_log: Option<AccessLog>,
+    self_check: SelfCheck,
+    closing: Closing,
 }
 
 impl Proxy {
@@ -56,8 +66,38 @@ impl Proxy {
         snapshots: Arc<SnapshotCell>,
         metrics: Metrics,
         access_log: Option<AccessLog>,
+        self_check: SelfCheck,
     ) -> Self {
-        Self { snapshots, metrics, access_log }
+        Self { snapshots, metrics, access_log, self_check, closing: Closing::default() }
+    }
+
+    /// What makes it close its connections.
+    #[must_use]
+    pub fn closing(&self) -> Closing {
+        self.closing.clone()
+    }
+}
+
+/// Whether each answer is to be the last one of its connection.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(Arc<AtomicBool>);
+
+impl Closing {
+    /// From now on answers say `Connection: close`, and connections end with them.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Bounds how long the connection waits for its next request, if there is to be one.
+    ///
+    /// Only where keep-alive is still on: Pingora switches it off for requests whose
+    /// framing is suspicious, and that must stay.
+    fn limit_idle(&self, session: &mut Session) {
+        let downstream = session.as_downstream_mut();
+        if downstream.get_keepalive().is_some() {
+            let closing = self.0.load(Ordering::Relaxed);
+            downstream.set_keepalive((!closing).then_some(IDLE_SECONDS));
+        }
     }
 }
 
@@ -83,6 +123,8 @@ pub struct Context {
     attempt_started: Option<Instant>,
     tried: Tried,
     connect_attempts: usize,
+    /// The process asks itself: not counted, not logged.
+    is_self_check: bool,
 }
 
 /// What a request is served by, once it has a route.
@@ -129,6 +171,7 @@ impl ProxyHttp for Proxy {
             attempt_started: None,
             tried: Tried::default(),
             connect_attempts: 0,
+            is_self_check: false,
         }
     }
 
@@ -138,7 +181,10 @@ impl ProxyHttp for Proxy {
 
     /// Decides, then answers here or lets the request go upstream.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        limit_idle(session);
+        if self.self_check.is_asked(session) {
+            ctx.is_self_check = true;
+            return self.self_check.answer(session).await.map(|()| true);
+        }
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
         ctx.id = Some((config.request_id.header.clone(), request_id::of(session, config)));
@@ -166,6 +212,7 @@ impl ProxyHttp for Proxy {
         match &mut reply {
             None => Ok(false),
             Some(reply) => {
+                self.closing.limit_idle(session);
                 reply.finish(ctx);
                 reply.send(session).await.map(|()| true)
             }
@@ -244,6 +291,7 @@ impl ProxyHttp for Proxy {
         count::answered(&session.req_header().headers, response, ctx);
         // 1xx passes as it is, and after 101 there is no HTTP left to govern.
         if !response.status.is_informational() {
+            self.closing.limit_idle(session);
             reply::strip_hop_by_hop(response);
             ctx.finish(response);
         }
@@ -265,6 +313,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        if ctx.is_self_check {
+            return;
+        }
         count::ended(session, ctx, &self.metrics);
         if let Some(access_log) = &self.access_log {
             access_log.write(&Line::new(session, ctx));
@@ -327,17 +378,4 @@ impl Context {
 /// The address of the connection's other end; of an IPv4 client, as IPv4.
 fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
     Some(session.client_addr()?.as_inet()?.ip().to_canonical())
-}
-
-/// Bounds how long the connection waits for its next request, and announces its
-/// end where the process is about to go.
-///
-/// Only where keep-alive is still on: Pingora switches it off for requests whose
-/// framing is suspicious, and that must stay.
-fn limit_idle(session: &mut Session) {
-    let stopping = session.is_process_shutting_down();
-    let downstream = session.as_downstream_mut();
-    if downstream.get_keepalive().is_some() {
-        downstream.set_keepalive((!stopping).then_some(IDLE_SECONDS));
-    }
 }

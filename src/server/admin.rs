@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,9 +27,12 @@ use tokio::{
 };
 
 use super::{
+    connections::Connections,
     listener::{BindError, Bound},
     reload::Trigger,
+    sockets::{Address, Description, Given, Shared},
     status::State,
+    upgrade::UpgradeRequest,
 };
 use crate::{
     config::{Admin, AdminAddress},
@@ -39,6 +42,9 @@ use crate::{
 /// What is asked of `/explain`, at most.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
+/// The key of the configuration.
+const NAME: &str = "admin.listen";
+
 /// The bound admin listeners, not served yet.
 pub(super) struct Listeners {
     tcp: Vec<Bound>,
@@ -46,29 +52,45 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds them all.
-    pub(super) fn bind(admin: &Admin) -> Result<Self, BindError> {
+    /// Binds them all, but for those that are `given`.
+    pub(super) fn bind(admin: &Admin, given: &mut Given) -> Result<Self, BindError> {
         let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
         for address in &admin.listen {
             match address {
                 AdminAddress::Tcp(address) => {
-                    listeners.tcp.push(Bound::new("admin.listen", *address)?);
+                    listeners.tcp.extend(Bound::all(NAME, &[*address], given)?);
                 }
                 AdminAddress::Unix(path) => {
-                    let socket = Socket::bind(path).map_err(|cause| {
-                        BindError::new("admin.listen", &path.display().to_string(), cause)
-                    })?;
-                    listeners.unix.push(socket);
+                    let socket = match given.claim_path(path) {
+                        Some(given) => Socket::given(path, given.descriptor),
+                        None => Socket::bind(path),
+                    };
+                    listeners.unix.push(socket.map_err(|cause| {
+                        BindError::new(NAME, &path.display().to_string(), cause)
+                    })?);
                 }
             }
         }
         Ok(listeners)
     }
 
-    /// Serves them on a thread of their own, until the process ends.
-    pub(super) fn serve(self, state: &Arc<State>) -> io::Result<()> {
+    /// What it takes to hand them on.
+    pub(super) fn shared(&self) -> impl Iterator<Item = Shared> {
+        self.tcp.iter().map(Bound::shared).chain(self.unix.iter().map(Socket::shared))
+    }
+
+    /// Serves them on a thread of their own, until `stop` turns true. Connections that
+    /// are open then are served until the process ends; what is returned disconnects
+    /// with the last one of a socket, so that whoever told the process to go can still
+    /// be answered.
+    pub(super) fn serve(
+        self,
+        state: &Arc<State>,
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<mpsc::Receiver<()>> {
+        let (held, answered) = mpsc::channel(1);
         if self.tcp.is_empty() && self.unix.is_empty() {
-            return Ok(());
+            return Ok(answered);
         }
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let app = |privileged| {
@@ -84,22 +106,19 @@ impl Listeners {
         }
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
-                // It serves until the process ends, through every drain.
-                let (_stop, stopped) = watch::channel(false);
-                let (held, mut closed) = mpsc::channel(1);
+                let noted = Arc::new(Connections::default());
                 for bound in self.tcp {
-                    let app = Arc::clone(&open);
-                    let served =
-                        bound.serve(app, stopped.clone(), held.clone(), connections.clone());
-                    tokio::spawn(served);
+                    let (app, noted) = (Arc::clone(&open), Arc::clone(&noted));
+                    tokio::spawn(bound.serve(app, stop.clone(), noted, connections.clone()));
                 }
                 for socket in self.unix {
-                    tokio::spawn(socket.serve(Arc::clone(&privileged), stopped.clone()));
+                    tokio::spawn(socket.serve(Arc::clone(&privileged), stop.clone(), held.clone()));
                 }
-                closed.recv().await
-            })
+                drop(held);
+                std::future::pending::<()>().await;
+            });
         })?;
-        Ok(())
+        Ok(answered)
     }
 }
 
@@ -107,6 +126,8 @@ impl Listeners {
 struct Socket {
     path: PathBuf,
     listener: std::os::unix::net::UnixListener,
+    /// Another descriptor of it, to be handed on.
+    held: Arc<OwnedFd>,
 }
 
 impl Socket {
@@ -122,20 +143,47 @@ impl Socket {
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::rename(&fresh, path))
             .inspect_err(|_| drop(fs::remove_file(&fresh)))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { path: path.to_owned(), listener })
+        Self::given(path, listener.into())
     }
 
-    async fn serve<A>(self, app: Arc<A>, stop: watch::Receiver<bool>) -> io::Result<()>
+    /// Takes over a socket that was given.
+    fn given(path: &Path, socket: OwnedFd) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let held = Arc::new(listener.try_clone()?.into());
+        Ok(Self { path: path.to_owned(), listener, held })
+    }
+
+    fn shared(&self) -> Shared {
+        let description = Description {
+            name: NAME.to_owned(),
+            address: Address::Unix(self.path.clone()),
+            pinned: false,
+        };
+        Shared::new(description, &self.held)
+    }
+
+    async fn serve<A>(
+        self,
+        app: Arc<A>,
+        mut stop: watch::Receiver<bool>,
+        open: mpsc::Sender<()>,
+    ) -> io::Result<()>
     where
         A: ServerApp + Send + Sync + 'static,
     {
+        let _held = self.held;
         let listener = UnixListener::from_std(self.listener)?;
         loop {
-            let (stream, _) = listener.accept().await?;
-            let (app, stop) = (Arc::clone(&app), stop.clone());
+            let (stream, _) = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+                accepted = listener.accept() => accepted?,
+            };
+            let (app, stop, open) = (Arc::clone(&app), stop.clone(), open.clone());
             tokio::spawn(async move {
                 app.process_new(Box::new(Stream::from(stream)), &stop).await;
+                drop(open);
             });
         }
     }
@@ -165,21 +213,27 @@ impl ServeHttp for Endpoints {
                 typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
             }
             (Method::GET | Method::HEAD, "/status") => json(StatusCode::OK, &self.state.status()),
-            (_, "/reload" | "/explain") if !self.privileged => {
+            (_, "/reload" | "/upgrade" | "/explain") if !self.privileged => {
                 text(StatusCode::FORBIDDEN, "this is served on the admin socket alone\n")
             }
             (Method::POST, "/reload") => self.reload(waits).await,
+            (Method::POST, "/upgrade") => match read_body(session).await {
+                Some(body) => self.upgrade(&body, waits).await,
+                None => text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n"),
+            },
             (Method::POST, "/explain") => match read_body(session).await {
                 Some(body) => self.explain(&body),
                 None => text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n"),
             },
-            (_, "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload" | "/explain") => {
-                text(StatusCode::METHOD_NOT_ALLOWED, "not by this method\n")
-            }
+            (
+                _,
+                "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload" | "/upgrade"
+                | "/explain",
+            ) => text(StatusCode::METHOD_NOT_ALLOWED, "not by this method\n"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz, /metrics and /status; on the socket also /reload \
-                 and /explain\n",
+                "there are /healthz, /readyz, /metrics and /status; on the socket also /reload, \
+                 /upgrade and /explain\n",
             ),
         }
     }
@@ -196,6 +250,24 @@ impl Endpoints {
         match reload.await {
             Ok(summary) => text(StatusCode::OK, &format!("{summary}\n")),
             Err(report) => text(StatusCode::CONFLICT, &report.to_text(false)),
+        }
+    }
+
+    async fn upgrade(&self, body: &[u8], waits: bool) -> Response<Vec<u8>> {
+        let request: UpgradeRequest = match serde_json::from_slice(body) {
+            Ok(request) => request,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        };
+        let state = Arc::clone(&self.state);
+        // On a task of its own: it goes on if whoever asked goes away.
+        let upgrade = tokio::spawn(async move { state.upgrader.upgrade(request).await });
+        if !waits {
+            return text(StatusCode::ACCEPTED, "upgrading\n");
+        }
+        match upgrade.await {
+            Ok(Ok(summary)) => text(StatusCode::OK, &format!("{summary}\n")),
+            Ok(Err(reason)) => text(StatusCode::CONFLICT, &format!("{reason}\n")),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         }
     }
 

@@ -22,8 +22,9 @@ use pingora_core::protocols::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
     net::TcpStream,
-    sync::mpsc,
 };
+
+use super::connections::Open;
 
 /// Bytes that wait for a flush: an answer's head and a small body fit.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
@@ -33,13 +34,13 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 pub(super) struct Connection {
     io: BufWriter<TcpStream>,
     digest: Arc<SocketDigest>,
-    /// Says that the connection is there, until it is dropped; see `listener`.
-    _open: mpsc::Sender<()>,
+    /// Says that the connection is there, until it is dropped.
+    _open: Open,
 }
 
 impl Connection {
     /// A connection from `peer`. `open` is held for as long as it lives.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, open: mpsc::Sender<()>) -> Self {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, open: Open) -> Self {
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);

@@ -11,10 +11,7 @@ use pingora_core::{
     apps::http_app::{HttpServer, ServeHttp},
     protocols::http::ServerSession,
 };
-use tokio::{
-    runtime::Builder,
-    sync::{mpsc, watch},
-};
+use tokio::{runtime::Builder, sync::watch};
 
 use super::listener::Bound;
 use crate::metrics::Metrics;
@@ -51,12 +48,11 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     let address = bound.address;
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
         let (_stop, stopped) = watch::channel(false);
-        let (open, _closed) = mpsc::channel(1);
         let connections = Metrics::new().connections("echo");
         runtime.block_on(bound.serve(
             Arc::new(HttpServer::new_app(Echo)),
             stopped,
-            open,
+            Arc::default(),
             connections,
         ))
     })?;

@@ -3,7 +3,9 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener as StdListener},
+    os::fd::OwnedFd,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -11,11 +13,16 @@ use pingora_core::apps::ServerApp;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
+    net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
-use super::{COMPLAINT_PAUSE, connection::Connection};
+use super::{
+    COMPLAINT_PAUSE,
+    connection::Connection,
+    connections::Connections,
+    sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
+};
 use crate::metrics::Held;
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
@@ -32,7 +39,10 @@ pub(super) struct Bound {
     pub(super) name: String,
     /// The address that it got; its port is never 0.
     pub(super) address: SocketAddr,
+    pinned: bool,
     socket: StdListener,
+    /// Another descriptor of the socket, to be handed on while this one accepts.
+    held: Arc<OwnedFd>,
 }
 
 /// Why a listener cannot listen.
@@ -79,39 +89,87 @@ impl Bound {
     /// Binds `address`; `name` is the key of the configuration that names it.
     pub(super) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
         listen(address)
-            .map(|(socket, bound)| Self { name: name.to_owned(), address: bound, socket })
+            .and_then(|socket| Self::of(name, false, socket))
             .map_err(|cause| BindError::new(name, &address.to_string(), cause))
     }
 
-    /// Accepts connections for `app` until `stop` turns true. Every connection
-    /// holds a clone of `open`, and counts in `connections`.
+    /// Takes over a socket that was given.
+    fn given(name: &str, given: GivenSocket) -> Result<Self, BindError> {
+        let GivenSocket { description, descriptor } = given;
+        let socket = StdListener::from(descriptor);
+        socket
+            .set_nonblocking(true)
+            .and_then(|()| Self::of(name, description.pinned, socket))
+            .map_err(|cause| BindError::new(name, &description.address.to_string(), cause))
+    }
+
+    fn of(name: &str, pinned: bool, socket: StdListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let held = Arc::new(socket.try_clone()?.into());
+        Ok(Self { name: name.to_owned(), address, pinned, socket, held })
+    }
+
+    /// The sockets of a listener: those that are given, and new ones for the other
+    /// addresses.
+    pub(super) fn all(
+        name: &str,
+        addresses: &[SocketAddr],
+        given: &mut Given,
+    ) -> Result<Vec<Self>, BindError> {
+        let (claimed, missing) = given.claim(name, addresses);
+        let claimed = claimed.into_iter().map(|socket| Self::given(name, socket));
+        let new = missing.into_iter().map(|address| Self::new(name, address));
+        claimed.chain(new).collect()
+    }
+
+    /// The name of its listener, as it is counted and shown.
+    pub(super) fn short_name(&self) -> &str {
+        short_name(&self.name)
+    }
+
+    /// What it takes to hand it on.
+    pub(super) fn shared(&self) -> Shared {
+        let description = Description {
+            name: self.name.clone(),
+            address: Address::Tcp(self.address),
+            pinned: self.pinned,
+        };
+        Shared::new(description, &self.held)
+    }
+
+    /// Accepts connections for `app` until `stop` turns true, those included that the
+    /// kernel has accepted by then. Each is noted in `open`, and counted in `gauge`.
     pub(super) async fn serve<A>(
         self,
         app: Arc<A>,
         mut stop: watch::Receiver<bool>,
-        open: mpsc::Sender<()>,
-        connections: IntGauge,
+        open: Arc<Connections>,
+        gauge: IntGauge,
     ) -> io::Result<()>
     where
         A: ServerApp + Send + Sync + 'static,
     {
+        let _held = self.held;
         let listener = TcpListener::from_std(self.socket)?;
+        let name: Arc<str> = short_name(&self.name).into();
+        let serve = |stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>| {
+            let connection = Connection::new(stream, peer, open.open(peer, &name));
+            let counted = Held::new(&gauge);
+            let app = Arc::clone(&app);
+            tokio::spawn(async move {
+                let _counted = counted;
+                app.process_new(Box::new(connection), &stop).await;
+            });
+        };
         let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stopped| *stopped) => break,
                 accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let connection = Connection::new(stream, peer, open.clone());
-                    let counted = Held::new(&connections);
-                    let (app, stop) = (Arc::clone(&app), stop.clone());
-                    tokio::spawn(async move {
-                        let _counted = counted;
-                        app.process_new(Box::new(connection), &stop).await;
-                    });
-                }
+                Ok((stream, peer)) => serve(stream, peer, stop.clone()),
                 // Everything but a lack of descriptors or memory concerns the one
                 // connection that is gone before it was accepted.
                 Err(error) if is_exhaustion(&error) => {
@@ -124,10 +182,24 @@ impl Bound {
                 Err(_) => {}
             }
         }
+        // Whoever waits in the kernel's queue would be reset.
+        for _ in 0..BACKLOG {
+            match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok((stream, peer))) => serve(stream, peer, stop.clone()),
+                Poll::Ready(Err(error)) if is_exhaustion(&error) => break,
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
+fn short_name(name: &str) -> &str {
+    name.strip_prefix("listeners.").unwrap_or(name)
+}
+
+fn listen(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Lets a restart bind while connections of the last process linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -138,9 +210,7 @@ fn listen(address: SocketAddr) -> io::Result<(StdListener, SocketAddr)> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = StdListener::from(socket);
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
+    Ok(StdListener::from(socket))
 }
 
 /// EMFILE, ENFILE, ENOBUFS and ENOMEM: accepting again at once would only spin.

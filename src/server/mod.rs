@@ -10,48 +10,59 @@ mod access_log;
 mod admin;
 mod aside;
 mod connection;
+mod connections;
 mod echo;
 mod files;
 mod listener;
 mod process;
 mod reload;
 mod resolve;
+mod self_check;
+mod sockets;
 mod status;
+mod stop;
 mod systemd;
+mod upgrade;
 mod watcher;
 
 use std::{
-    fmt, io, net::SocketAddr, num::NonZeroUsize, sync::Arc, thread::available_parallelism,
-    time::Duration,
+    fmt, io, net::SocketAddr, num::NonZeroUsize, os::fd::OwnedFd, sync::Arc,
+    thread::available_parallelism, time::Duration,
 };
 
-use pingora_core::{apps::HttpServerApp, server::configuration::ServerConf};
+use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    time::timeout,
+    task::JoinSet,
+    time::{Instant, timeout},
 };
 
 pub use admin::LiveRequest;
 pub use echo::start_echo;
 pub use files::{Disk, Memory};
 pub use reload::Source;
+pub use stop::SuccessorEnded;
+pub use upgrade::{Takeover, UpgradeRequest};
 
 use crate::{
     config::Config,
     metrics::Metrics,
-    proxy::{CONNECT_ATTEMPTS_MAX, Proxy},
+    proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
     snapshot::{Snapshot, SnapshotCell},
 };
+use connections::Connections;
 use listener::{BindError, Bound};
-use reload::{Reloader, Trigger};
+use reload::Reloader;
+use sockets::{Given, Shared};
 use status::State;
+use stop::{DRAIN_SHORT, Signals};
+use upgrade::{Elders, Predecessor, Received, Successor, Upgrader};
 
-/// How long requests in flight may take after SIGTERM, and after SIGINT.
-const DRAIN: Duration = Duration::from_secs(30);
-const DRAIN_SHORT: Duration = Duration::from_secs(2);
+/// How long a listener may take to answer the process itself at its start.
+const PROOF: Duration = Duration::from_secs(30);
 
 /// How often the same trouble is spoken of at the most: an attack must not fill the log.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
@@ -66,6 +77,8 @@ pub enum StartError {
     Bind(String),
     /// The access log could not be opened.
     AccessLog(io::Error),
+    /// A listener accepts, and does not answer.
+    Mute(String),
     /// The operating system refused a thread, a signal or the like.
     System(io::Error),
 }
@@ -75,6 +88,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(text) => f.write_str(text),
             Self::AccessLog(error) => write!(f, "access_log.output cannot be opened: {error}"),
+            Self::Mute(reason) => write!(f, "a listener does not answer: {reason}"),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -94,114 +108,189 @@ impl From<io::Error> for StartError {
     }
 }
 
+/// Where the sockets come from that are there already.
+#[derive(Debug)]
+pub enum Inherited {
+    /// There are none.
+    Nothing,
+    /// From systemd, where it passes any. The process must not have a second thread
+    /// yet, since they are taken out of the environment.
+    FromSystemd,
+    /// From the process that this one replaces.
+    FromPredecessor(Takeover),
+}
+
 /// A process that serves.
 pub struct Server {
     runtime: Runtime,
     signals: Signals,
     state: Arc<State>,
     app: Arc<HttpProxy<Proxy>>,
+    self_check: SelfCheck,
     addresses: Vec<SocketAddr>,
+    connections: Arc<Connections>,
+    accepting: JoinSet<io::Result<()>>,
+    closing: Closing,
+    /// True: no connection is accepted any more.
     stop: watch::Sender<bool>,
-    /// Ends when the last connection has: each holds a sender.
-    last_closed: mpsc::Receiver<()>,
+    /// The same for the admin listener, which serves through a stop.
+    stop_admin: watch::Sender<bool>,
+    replaced: mpsc::Receiver<Successor>,
+    /// Disconnects when whoever asked on the admin socket has an answer.
+    answered: mpsc::Receiver<()>,
     writer: Option<access_log::Writer>,
 }
 
-/// Starts to serve: every listener of the configuration accepts when this returns.
-/// `source` is where the configuration came from, to be read again.
+/// Starts to serve: when this returns, it was seen that every listener of the
+/// configuration answers. `source` is where the configuration came from, to be read
+/// again.
 ///
 /// # Errors
 /// Nothing is served: a listener is not to be had, or the system refuses.
-pub fn start(config: Config, source: Source) -> Result<Server, StartError> {
-    let config = Arc::new(config);
+pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Server, StartError> {
+    // While there is but one thread.
+    let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
+        Given::by_systemd()
+    } else {
+        Given::default()
+    };
     let runtime = Builder::new_multi_thread()
         .worker_threads(threads(&config))
         .thread_name("corsac")
         .enable_all()
         .build()?;
-    let context = runtime.enter();
+    let _context = runtime.handle().clone().enter();
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
-    let rotated = signal(SignalKind::user_defined1())?;
-    let listeners = bind(&config)?;
-    let admin = admin::Listeners::bind(&config.admin)?;
-    let metrics = Metrics::new();
-    let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
-        .map_err(StartError::AccessLog)?;
-    let (access_log, writer) = writer.unzip();
-    runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
-    let addresses = runtime.block_on(resolve::resolve(&config));
-    let settings = settings(&config);
-    let snapshot = Snapshot::compile(config, addresses, None);
-    let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
-    let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
-    let app = Arc::new(http_proxy(&settings, Proxy::new(snapshots, metrics.clone(), access_log)));
-    let state = Arc::new(State::new(reloader, metrics.clone()));
-    let (stop, stopped) = watch::channel(false);
-    let (open, last_closed) = mpsc::channel(1);
-    let mut addresses = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        log::info!("listening on {} ({})", listener.address, listener.name);
-        addresses.push(listener.address);
-        let name = listener.name.strip_prefix("listeners.").unwrap_or(&listener.name);
-        let connections = metrics.connections(name);
-        runtime.spawn(listener.serve(Arc::clone(&app), stopped.clone(), open.clone(), connections));
+    let (predecessor, mut received) = match inherited {
+        Inherited::FromPredecessor(takeover) => {
+            let (predecessor, received) = runtime.block_on(Predecessor::receive(takeover))?;
+            (Some(predecessor), received)
+        }
+        Inherited::FromSystemd | Inherited::Nothing => (None, Received::nothing_but(by_systemd)),
+    };
+    let listeners = bind(&config, &mut received.sockets)?;
+    let admin = admin::Listeners::bind(&config.admin, &mut received.sockets)?;
+    if predecessor.is_some() {
+        runtime.block_on(upgrade::pause_at("new:bound"));
     }
-    admin.serve(&state)?;
-    if let Some(watcher) = watcher::start(&state.reloader) {
-        runtime.spawn(watcher.run(Arc::clone(&state.reloader)));
-    }
-    runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
-    drop(context);
-    systemd::ready();
-    log::info!("ready");
-    Ok(Server { runtime, signals, state, app, addresses, stop, last_closed, writer })
+    let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
+    let mut server = Server::new(runtime, signals, config, source, shared, received.self_check)?;
+    server.accept(listeners);
+    server.prove()?;
+    server.go_live(admin, predecessor, received.elders, received.sockets)?;
+    Ok(server)
 }
 
 impl Server {
+    /// Everything but what listens.
+    fn new(
+        runtime: Runtime,
+        signals: Signals,
+        config: Config,
+        source: Source,
+        sockets: Vec<Shared>,
+        self_check: SelfCheck,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let rotated = signal(SignalKind::user_defined1())?;
+        let metrics = Metrics::new();
+        let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
+            .map_err(StartError::AccessLog)?;
+        let (access_log, writer) = writer.unzip();
+        runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
+        let addresses = runtime.block_on(resolve::resolve(&config));
+        let settings = settings(&config);
+        let snapshot = Snapshot::compile(config, addresses, None);
+        let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
+        let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
+        let proxy = Proxy::new(snapshots, metrics.clone(), access_log, self_check.clone());
+        let elders = Arc::new(Elders::default());
+        let stop_admin = watch::Sender::new(false);
+        let (upgrader, replaced) =
+            Upgrader::new(Arc::clone(&reloader), sockets, self_check.clone(), Arc::clone(&elders));
+        Ok(Self {
+            runtime,
+            signals,
+            state: Arc::new(State::new(reloader, metrics, upgrader, elders)),
+            closing: proxy.closing(),
+            app: Arc::new(http_proxy(&settings, proxy)),
+            self_check,
+            addresses: Vec::new(),
+            connections: Arc::default(),
+            accepting: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            stop_admin,
+            replaced,
+            answered: mpsc::channel(1).1,
+            writer,
+        })
+    }
+
+    /// Accepts from now on.
+    fn accept(&mut self, listeners: Vec<Bound>) {
+        for listener in listeners {
+            log::info!("listening on {} ({})", listener.address, listener.name);
+            self.addresses.push(listener.address);
+            let gauge = self.state.metrics.connections(listener.short_name());
+            let (app, open) = (Arc::clone(&self.app), Arc::clone(&self.connections));
+            let serving = listener.serve(app, self.stop.subscribe(), open, gauge);
+            self.accepting.spawn_on(serving, self.runtime.handle());
+        }
+    }
+
+    /// Sees that every listener answers. Clients may have come in meanwhile; if this
+    /// fails, they are served before the process ends.
+    fn prove(&self) -> Result<(), StartError> {
+        self.runtime.block_on(async {
+            let deadline = Instant::now() + PROOF;
+            let proof = self_check::answers_on(&self.addresses, &self.self_check, deadline).await;
+            if let Err(reason) = proof {
+                self.stop.send_replace(true);
+                // Too long: there was a chance.
+                let _ = timeout(DRAIN_SHORT, self.connections.none_left()).await;
+                return Err(StartError::Mute(reason));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the service over from the process that had it, if one had, and tells
+    /// the service manager.
+    fn go_live(
+        &mut self,
+        admin: admin::Listeners,
+        predecessor: Option<Predecessor>,
+        elders: Vec<OwnedFd>,
+        unused: Given,
+    ) -> Result<(), StartError> {
+        let state = Arc::clone(&self.state);
+        if let Some(predecessor) = &predecessor {
+            self.runtime.block_on(predecessor.replace());
+        }
+        unused.close();
+        self.answered = admin.serve(&state, self.stop_admin.subscribe())?;
+        if let Some(watcher) = watcher::start(&state.reloader) {
+            self.runtime.spawn(watcher.run(Arc::clone(&state.reloader)));
+        }
+        self.runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
+        match predecessor {
+            None => systemd::ready(),
+            Some(predecessor) => {
+                systemd::took_over();
+                self.runtime.block_on(predecessor.took_over(&state.elders, elders));
+            }
+        }
+        let watchdog = systemd::watchdog(self.addresses.clone(), self.self_check.clone());
+        self.runtime.spawn(watchdog);
+        log::info!("ready");
+        Ok(())
+    }
+
     /// The addresses that are listened on. No port is 0.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// Serves until a signal: SIGTERM lets requests in flight take 30 s, SIGINT
-    /// 2 s; either ends as soon as the last one has. A second signal ends it at once.
-    /// SIGHUP reads the configuration again, SIGUSR1 opens the access log again.
-    pub fn run(mut self) {
-        let drain = self.runtime.block_on(self.signals.stop(&self.state));
-        log::info!("stopping: requests in flight have {} s", drain.as_secs());
-        self.drain(drain);
-    }
-
-    /// Stops, once requests in flight have ended, or after 2 s.
-    pub fn stop(self) {
-        self.drain(DRAIN_SHORT);
-    }
-
-    fn drain(mut self, limit: Duration) {
-        systemd::stopping();
-        self.state.stop();
-        // Fails if every listener has ended by itself, which comes to the same.
-        let _ = self.stop.send(true);
-        self.runtime.block_on(async {
-            self.app.http_cleanup().await;
-            tokio::select! {
-                ended = timeout(limit, self.last_closed.recv()) => if ended.is_err() {
-                    log::warn!("stopped with requests in flight");
-                },
-                _ = self.signals.stop(&self.state) => {
-                    log::warn!("stopped at once, by a second signal");
-                }
-            }
-        });
-        // What is left goes with the runtime, and with it the last ends of the
-        // access log's queue, which lets its writer finish.
-        drop(self.app);
-        self.runtime.shutdown_timeout(Duration::from_millis(100));
-        if let Some(writer) = self.writer {
-            writer.finish();
-        }
     }
 }
 
@@ -220,47 +309,11 @@ fn threads(config: &Config) -> usize {
     threads.map_or(1, NonZeroUsize::get)
 }
 
-fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {
-    config
-        .listeners
-        .iter()
-        .flat_map(|listener| {
-            listener
-                .addresses
-                .iter()
-                .map(|&address| Bound::new(&format!("listeners.{}", listener.name), address))
-        })
-        .collect()
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+fn bind(config: &Config, given: &mut Given) -> Result<Vec<Bound>, BindError> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let name = format!("listeners.{}", listener.name);
+        bound.extend(Bound::all(&name, &listener.addresses, given)?);
     }
-
-    /// Waits for a signal that ends the process, and does what others ask for
-    /// meanwhile. Returns how long requests in flight may take.
-    async fn stop(&mut self, state: &State) -> Duration {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return DRAIN,
-                _ = self.interrupt.recv() => return DRAIN_SHORT,
-                _ = self.hangup.recv() => {
-                    let reloader = Arc::clone(&state.reloader);
-                    // What is wrong is logged where it is found.
-                    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
-                }
-            }
-        }
-    }
+    Ok(bound)
 }

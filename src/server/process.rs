@@ -15,7 +15,8 @@ pub(super) fn unchanged(
         .map(|(key, place)| {
             let found = Diagnostic::error("E510", format!("{key} cannot change while corsac runs"))
                 .help(
-                    "restart corsac to change it; nothing of this configuration is applied"
+                    "`corsac upgrade` changes it without losing a request; until then nothing of \
+                     this configuration is applied"
                         .to_owned(),
                 );
             match place {

@@ -85,6 +85,11 @@ impl Reloader {
         Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
     }
 
+    /// Keeps every change away while what is returned lives.
+    pub(super) async fn wait_for_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// Where the configuration is.
     pub(super) fn path(&self) -> &Path {
         &self.source.path

@@ -10,13 +10,18 @@ use std::{
 
 use serde::Serialize;
 
-use super::reload::{Attempt, Reloader};
+use super::{
+    reload::{Attempt, Reloader},
+    upgrade::{Draining, Elders, Upgrader},
+};
 use crate::{metrics::Metrics, refused::RefusedOrigin, snapshot::Snapshot};
 
 /// What the process knows of itself.
 pub(super) struct State {
     pub(super) reloader: Arc<Reloader>,
     pub(super) metrics: Metrics,
+    pub(super) upgrader: Upgrader,
+    pub(super) elders: Arc<Elders>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -33,6 +38,8 @@ pub(super) struct Status {
     requests_in_flight: i64,
     upstreams: Vec<UpstreamStatus>,
     refused_origins: Vec<PolicyStatus>,
+    /// Processes that were replaced by an upgrade and still drain.
+    draining: Vec<Draining>,
 }
 
 #[derive(Serialize)]
@@ -71,8 +78,14 @@ struct PolicyStatus {
 }
 
 impl State {
-    pub(super) fn new(reloader: Arc<Reloader>, metrics: Metrics) -> Self {
-        Self { reloader, metrics, started: Instant::now(), stopping: AtomicBool::new(false) }
+    pub(super) fn new(
+        reloader: Arc<Reloader>,
+        metrics: Metrics,
+        upgrader: Upgrader,
+        elders: Arc<Elders>,
+    ) -> Self {
+        let (started, stopping) = (Instant::now(), AtomicBool::new(false));
+        Self { reloader, metrics, upgrader, elders, started, stopping }
     }
 
     /// From now on the process is not ready.
@@ -106,6 +119,7 @@ impl State {
             requests_in_flight: self.metrics.requests_in_flight(),
             upstreams: upstreams(&snapshot),
             refused_origins: policies.filter(|policy| !policy.origins.is_empty()).collect(),
+            draining: self.elders.draining(),
         }
     }
 

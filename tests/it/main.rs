@@ -50,3 +50,5 @@ mod reload;
 mod request_id;
 #[cfg(feature = "server")]
 mod snapshots;
+#[cfg(feature = "server")]
+mod upgrade;

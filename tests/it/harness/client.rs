@@ -70,7 +70,8 @@ impl Call {
         self.try_over(&mut Connection::try_open(self.to)?)
     }
 
-    fn try_over(&self, connection: &mut Connection) -> io::Result<Response> {
+    /// As [`Self::send_over`], for where no answer is a result like others.
+    pub(crate) fn try_over(&self, connection: &mut Connection) -> io::Result<Response> {
         // A server may answer and close before it has read a body that it refuses,
         // so that writing the rest fails: the answer is what counts.
         let sent =

@@ -160,6 +160,20 @@ impl Corsac {
         signal(&self.child, name);
     }
 
+    /// The process that was started; another one may have replaced it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The processes that it, or one of these, has started to replace it.
+    pub(crate) fn successors(&self) -> Vec<u32> {
+        let started = |line: &str| {
+            let (_, pid) = line.split_once("upgrade: process ")?;
+            pid.strip_suffix(" starts")?.parse().ok()
+        };
+        self.stderr.text().lines().filter_map(started).collect()
+    }
+
     /// Awaits the exit code; `None`: a signal ended it.
     #[track_caller]
     pub(crate) fn await_exit(&mut self) -> Option<i32> {
@@ -187,6 +201,10 @@ impl Drop for Corsac {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // So may those that replaced it; the others have no other parent.
+        for pid in self.successors() {
+            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).output();
+        }
         if thread::panicking() {
             eprintln!("--- corsac's stderr\n{}---", self.stderr.text());
         }

@@ -1,0 +1,197 @@
+//! Replacing the process without losing a request.
+//!
+//! The old process never stops accepting before the new one has proved that it
+//! answers, and has said that it has taken over. Whatever goes wrong until then ends
+//! the new process, and nothing has happened. From then on the old one drains.
+//!
+//! ```text
+//! old                                        new
+//! NEW check CONFIG, or it ends here
+//! NEW run --takeover                     ->  starts
+//! Hello, Sockets.., Complete             ->  binds what is new, accepts
+//!                                            asks itself on every listener
+//!                                        <-  Serving
+//! Go                                     ->  MAINPID=, READY=1; admin, watchers
+//!                                        <-  TookOver
+//! stops accepting, drains
+//! Draining..                             ->  shows it in its status
+//! ```
+
+mod channel;
+mod elders;
+mod successor;
+mod takeover;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    process::Command,
+    sync::{Mutex, mpsc, watch},
+    time::timeout,
+};
+
+use super::{reload::Reloader, sockets::Shared};
+use crate::proxy::SelfCheck;
+
+pub(super) use channel::{Channel, Draining};
+pub(super) use elders::Elders;
+pub(super) use successor::Successor;
+pub use takeover::Takeover;
+pub(super) use takeover::{Predecessor, Received};
+
+/// What `corsac upgrade` asks for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct UpgradeRequest {
+    /// The new binary. `None`: the path from which the running one was started.
+    pub binary: Option<PathBuf>,
+    /// How long the new process may take to check the configuration, and again to
+    /// serve by it.
+    pub timeout: Duration,
+}
+
+/// Starts the process that replaces this one.
+pub(super) struct Upgrader {
+    own_binary: Option<PathBuf>,
+    reloader: Arc<Reloader>,
+    sockets: Vec<Shared>,
+    self_check: SelfCheck,
+    elders: Arc<Elders>,
+    /// Whether the service was handed over already.
+    turn: Mutex<bool>,
+    handed_over: mpsc::Sender<Successor>,
+    /// True: the admin listener accepts nothing more.
+    stop_admin: watch::Sender<bool>,
+    /// True: this process stops, and starts no other.
+    withdrawn: watch::Sender<bool>,
+}
+
+impl Upgrader {
+    /// Hands on `sockets`. Who replaces this process comes out of the receiver.
+    pub(super) fn new(
+        reloader: Arc<Reloader>,
+        sockets: Vec<Shared>,
+        self_check: SelfCheck,
+        elders: Arc<Elders>,
+        stop_admin: watch::Sender<bool>,
+    ) -> (Self, mpsc::Receiver<Successor>) {
+        let (handed_over, receiver) = mpsc::channel(1);
+        let upgrader = Self {
+            own_binary: std::env::current_exe().ok(),
+            reloader,
+            sockets,
+            self_check,
+            elders,
+            turn: Mutex::new(false),
+            handed_over,
+            stop_admin,
+            withdrawn: watch::Sender::new(false),
+        };
+        (upgrader, receiver)
+    }
+
+    /// Replaces this process. Returns who serves now, in one line.
+    ///
+    /// It is to run on the thread of the admin listener.
+    ///
+    /// # Errors
+    /// Why not. The new process has ended, if there was one, and this one serves on.
+    pub(super) async fn upgrade(&self, request: UpgradeRequest) -> Result<String, String> {
+        let Ok(mut handed_over) = self.turn.try_lock() else {
+            return Err("another upgrade is under way".to_owned());
+        };
+        if *handed_over {
+            return Err("this process was replaced already".to_owned());
+        }
+        let mut withdrawn = self.withdrawn.subscribe();
+        let replaced = tokio::select! {
+            replaced = self.replace(request) => replaced,
+            _ = withdrawn.wait_for(|withdrawn| *withdrawn) => Err("corsac stops".to_owned()),
+        };
+        match replaced {
+            Ok(successor) => {
+                *handed_over = true;
+                let summary = successor.to_string();
+                log::info!("upgraded: {summary}");
+                // Whoever reads this summary, and asks for more, asks the new process:
+                // the tasks that accept have ended when this one goes on.
+                self.stop_admin.send_replace(true);
+                tokio::task::yield_now().await;
+                // Nobody receives if the process stops, and then it ends as well.
+                let _ = self.handed_over.send(successor).await;
+                Ok(summary)
+            }
+            Err(reason) => {
+                log::error!("not upgraded, this process serves on: {reason}");
+                Err(reason)
+            }
+        }
+    }
+
+    /// Ends an upgrade that is under way, and starts none any more.
+    pub(super) async fn withdraw(&self) {
+        self.withdrawn.send_replace(true);
+        drop(self.turn.lock().await);
+    }
+
+    async fn replace(&self, request: UpgradeRequest) -> Result<Successor, String> {
+        let binary = request.binary.or_else(|| self.own_binary.clone());
+        let binary = binary.ok_or("it is not known which binary runs: name one with --binary")?;
+        let config = self.reloader.path();
+        // No reload meanwhile: the new process reads what is there now.
+        let _turn = self.reloader.wait_for_turn().await;
+        log::info!("upgrade: {} checks {}", binary.display(), config.display());
+        check(&binary, config, request.timeout).await?;
+        pause_at("old:checked").await;
+        let mut successor = Successor::start(&binary, config)?;
+        log::info!("upgrade: process {} starts", successor.pid());
+        pause_at("old:started").await;
+        let serving = async {
+            successor.offer(&self.sockets, &self.self_check, &self.elders).await?;
+            pause_at("old:offered").await;
+            successor.await_serving().await
+        };
+        let in_time = timeout(request.timeout, serving).await;
+        in_time.map_err(|_| {
+            format!("the new process did not serve within {} s", request.timeout.as_secs_f32())
+        })??;
+        pause_at("old:proved").await;
+        successor.commit(&self.elders).await?;
+        Ok(successor)
+    }
+}
+
+/// Lets the new binary look at the configuration first.
+async fn check(binary: &Path, config: &Path, limit: Duration) -> Result<(), String> {
+    let mut command = Command::new(binary);
+    command.arg("check").arg(config).stdin(Stdio::null()).kill_on_drop(true);
+    let name = binary.display();
+    let output = timeout(limit, command.output())
+        .await
+        .map_err(|_| format!("`{name} check` did not end within {} s", limit.as_secs_f32()))?
+        .map_err(|error| format!("{name} cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{name} check` refuses the configuration ({}):\n{said}", output.status))
+}
+
+/// A step of the hand-over, at which a test may hold a process to kill it there.
+/// Nothing in a release.
+#[cfg(debug_assertions)]
+pub(super) async fn pause_at(step: &str) {
+    if std::env::var("CORSAC_PAUSE_AT").is_ok_and(|paused| paused == step) {
+        log::info!("process {} is held at {step}", std::process::id());
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(not(debug_assertions))]
+#[expect(clippy::unused_async, reason = "as above")]
+pub(super) async fn pause_at(_step: &str) {}

@@ -1,0 +1,171 @@
+//! The old process, seen from the new one.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    net::sockopt::socket_peercred,
+    process::{Pid, geteuid, getppid},
+    stdio::dup2_stdin,
+};
+
+use tokio::time::sleep;
+
+use super::{
+    Channel, Elders,
+    channel::{Message, PROTOCOL, send},
+    pause_at,
+};
+use crate::{
+    proxy::SelfCheck,
+    server::sockets::{Given, Socket},
+};
+
+/// How long a process may take to die.
+const END: Duration = Duration::from_secs(5);
+
+/// The channel that a process finds on its stdin when it is to replace another.
+#[derive(Debug)]
+pub struct Takeover {
+    end: OwnedFd,
+    /// The process at the other end.
+    peer: Pid,
+}
+
+impl Takeover {
+    /// Takes the channel from stdin.
+    ///
+    /// # Errors
+    /// stdin is no such channel, or the process at its other end is another user's.
+    pub fn on_stdin() -> io::Result<Self> {
+        let fail = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let end = io::stdin().as_fd().try_clone_to_owned()?;
+        let peer = socket_peercred(&end)
+            .map_err(|_| fail("--takeover is for `corsac upgrade` alone: stdin is no channel"))?;
+        if peer.uid != geteuid() && !peer.uid.is_root() {
+            return Err(fail("--takeover: the process to replace is another user's"));
+        }
+        dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Self { end, peer: peer.pid })
+    }
+
+    /// Waits until the old process has let go of its sockets: its end shows on the
+    /// channel a moment earlier. It is the parent of this one, until it is gone.
+    async fn await_end(&self) {
+        let began = Instant::now();
+        while getppid() == Some(self.peer) && began.elapsed() < END {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Says why this process does not serve.
+    pub fn refuse(&self, reason: &str) {
+        // The old process sees the end of this one all the same.
+        let _ = send(self.end.as_fd(), &Message::Failed(reason.to_owned()), &[]);
+    }
+}
+
+/// The process that this one replaces.
+#[derive(Debug)]
+pub(in super::super) struct Predecessor {
+    channel: Channel,
+}
+
+/// What it hands over.
+#[derive(Debug)]
+pub(in super::super) struct Received {
+    pub(in super::super) sockets: Given,
+    pub(in super::super) self_check: SelfCheck,
+    /// Channels to processes that still drain since earlier upgrades.
+    pub(in super::super) elders: Vec<OwnedFd>,
+}
+
+impl Received {
+    /// Where there is no process to replace.
+    pub(in super::super) fn nothing_but(sockets: Given) -> Self {
+        Self { sockets, self_check: SelfCheck::new(), elders: Vec::new() }
+    }
+}
+
+impl Predecessor {
+    /// Receives everything. If the old process ends meanwhile, what has come so far:
+    /// nobody else serves then.
+    pub(in super::super) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
+        pause_at("new:attached").await;
+        let channel = Channel::new(takeover.end.try_clone()?)?;
+        let mut sockets = Vec::new();
+        let mut self_check = SelfCheck::new();
+        let mut elders = Vec::new();
+        loop {
+            let Some((message, descriptors)) = channel.receive().await? else {
+                takeover.await_end().await;
+                break;
+            };
+            match message {
+                Message::Hello { protocol: PROTOCOL, self_check: secret, .. } => {
+                    self_check = SelfCheck::sharing(secret);
+                }
+                Message::Hello { version, protocol, .. } => {
+                    return Err(unsupported(&version, protocol));
+                }
+                Message::Sockets(descriptions) => {
+                    let pairs = descriptions.into_iter().zip(descriptors);
+                    sockets.extend(
+                        pairs.map(|(description, descriptor)| Socket { description, descriptor }),
+                    );
+                }
+                Message::Complete => {
+                    elders = descriptors;
+                    break;
+                }
+                other => return Err(io::Error::other(format!("{other:?} out of turn"))),
+            }
+        }
+        pause_at("new:received").await;
+        Ok((Self { channel }, Received { sockets: Given::new(sockets), self_check, elders }))
+    }
+
+    /// Says that this process answers on every listener, and waits until it is given
+    /// the service. The end of the old process is as good: nobody else serves then.
+    pub(in super::super) async fn replace(&self) {
+        pause_at("new:answering").await;
+        let serving = Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() };
+        let sent = self.channel.send(&serving, &[]).await;
+        pause_at("new:serving").await;
+        let go = match sent {
+            Ok(()) => self.channel.receive().await,
+            Err(error) => Err(error),
+        };
+        if !matches!(go, Ok(Some((Message::Go, _)))) {
+            log::warn!("the old process has ended before it handed the service over");
+        }
+    }
+
+    /// Says that the service manager knows this process; the old one drains now, and
+    /// `elders` shows it.
+    pub(in super::super) async fn took_over(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
+        pause_at("new:replacing").await;
+        // It may have ended.
+        let _ = self.channel.send(&Message::TookOver, &[]).await;
+        // What cannot be watched is only not shown.
+        for channel in others.into_iter().filter_map(|end| Channel::new(end).ok()) {
+            elders.watch(channel);
+        }
+        elders.watch(self.channel);
+    }
+}
+
+fn unsupported(version: &str, protocol: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "the running corsac {version} hands over by protocol {protocol}, this one by \
+             {PROTOCOL}; restart it instead"
+        ),
+    )
+}

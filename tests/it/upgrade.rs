@@ -1,0 +1,425 @@
+//! Replacing the process while it serves.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Answer, Call, Connection, Corsac, DEADLINE, Gate, Origin, payload};
+
+/// One listener, an admin socket, a route that answers and one to the origin.
+fn config(origin: SocketAddr, more: &str) -> String {
+    config_at("127.0.0.1:0", origin, more)
+}
+
+fn config_at(listen: &str, origin: SocketAddr, more: &str) -> String {
+    format!(
+        r#"
+version = 1
+[listeners.http]
+address = "{listen}"
+[server]
+threads = 2
+[access_log]
+output = "off"
+[admin]
+listen = "unix:admin.sock"
+[upstreams.origin]
+nodes = "{origin}"
+[services.s.routes.local]
+paths   = "/local"
+respond = {{ body = "local" }}
+[services.s.routes.origin]
+paths    = "/*"
+upstream = "origin"
+{more}
+"#
+    )
+}
+
+fn start() -> (Origin, Corsac) {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::with(&config(origin.address(), "")).start();
+    (origin, corsac)
+}
+
+fn upgrade(corsac: &Corsac, more: &[&str]) -> Output {
+    let base = ["upgrade", "--wait", "--socket", "admin.sock"];
+    corsac.command(&[&base[..], more].concat())
+}
+
+#[track_caller]
+fn upgrade_must_work(corsac: &Corsac) {
+    let output = upgrade(corsac, &[]);
+    assert!(output.status.success(), "{}\n{}", stderr(&output), corsac.stderr());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("serves; process"), "{said}");
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn status(corsac: &Corsac) -> Value {
+    let output = corsac.command(&["status", "--socket", "admin.sock", "--format", "json"]);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)))
+}
+
+fn serving_pid(corsac: &Corsac) -> u64 {
+    status(corsac)["pid"].as_u64().unwrap()
+}
+
+fn kill(pid: u64, signal: &str) {
+    let kill = format!("kill -{signal} {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+#[test]
+fn another_process_serves_and_the_old_one_goes() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).body("late").after(&gate).start();
+    let mut corsac = Corsac::with(&config(origin.address(), "")).start();
+    let call = corsac.get("/");
+    let client = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    upgrade_must_work(&corsac);
+    let new = serving_pid(&corsac);
+    assert_ne!(new, u64::from(corsac.pid()));
+    gate.open();
+    // A connection from before ends with its answer, which says so.
+    let last = client.join().unwrap();
+    assert_eq!(
+        (last.text().as_str(), last.header("connection").as_deref()),
+        ("late", Some("close"))
+    );
+    assert_eq!(corsac.await_exit(), Some(0));
+    // And again, by the one that was started so.
+    upgrade_must_work(&corsac);
+    assert_ne!(serving_pid(&corsac), new);
+    assert_eq!(corsac.get("/local").send().text(), "local");
+}
+
+/// What goes wrong, and a word of the reason. `{corsac}` is the binary.
+const FAILURES: [(&str, &str, &str); 5] = [
+    ("it ends at once", "[ $1 = check ] || exit 7", "ended (exit status: 7)"),
+    ("it crashes", "[ $1 = check ] || kill -SEGV $$", "(signal: 11"),
+    ("it hangs", "[ $1 = check ] || exec sleep 600", "did not serve within 2 s"),
+    ("its check hangs", "exec sleep 600", "check` did not end within 2 s"),
+    ("its check refuses", "echo no >&2; exit 1", "refuses the configuration"),
+];
+
+#[test]
+fn a_binary_that_fails_changes_nothing() {
+    let (_origin, corsac) = start();
+    let before = serving_pid(&corsac);
+    let load = Load::start(&corsac);
+    for (what, script, reason) in FAILURES {
+        corsac.workdir().write("new", format!("#!/bin/sh\n{script}\n"));
+        let path = corsac.path("new");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = upgrade(&corsac, &["--binary", path.to_str().unwrap(), "--timeout", "2s"]);
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        assert!(stderr(&output).contains(reason), "{what}: {}", stderr(&output));
+        assert_eq!(serving_pid(&corsac), before, "{what}");
+    }
+    let output = upgrade(&corsac, &["--binary", "nowhere"]);
+    assert!(stderr(&output).contains("nowhere cannot be started"), "{}", stderr(&output));
+    load.stop_without_failures();
+    upgrade_must_work(&corsac);
+}
+
+#[test]
+fn a_configuration_that_fails_changes_nothing() {
+    let (origin, corsac) = start();
+    let before = serving_pid(&corsac);
+    let load = Load::start(&corsac);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let unbindable = format!("[listeners.more]\naddress = \"{taken}\"");
+    for (more, reason) in [
+        ("nonsense = 1", "refuses the configuration"),
+        (&*unbindable, "listeners.more cannot listen on"),
+    ] {
+        corsac.workdir().replace("corsac.toml", config(origin.address(), more));
+        let output = upgrade(&corsac, &[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+        assert_eq!(serving_pid(&corsac), before);
+    }
+    load.stop_without_failures();
+    corsac.workdir().replace("corsac.toml", config(origin.address(), ""));
+    upgrade_must_work(&corsac);
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let (origin, mut corsac) = start();
+    let first = corsac.address();
+    let more = "[listeners.more]\naddress = [\"127.0.0.1:0\", \"[::1]:0\"]";
+    corsac.workdir().replace("corsac.toml", config(origin.address(), more));
+    let refused = corsac.command(&["reload", "--wait", "--socket", "admin.sock"]);
+    assert!(stderr(&refused).contains("`corsac upgrade` changes it"), "{}", stderr(&refused));
+    upgrade_must_work(&corsac);
+    assert_eq!(corsac.await_exit(), Some(0));
+    let line = corsac.await_stderr("(listeners.more)", 2);
+    let added: SocketAddr = line.split(' ').rev().nth(1).unwrap().parse().unwrap();
+    for address in [first, added] {
+        assert_eq!(Call::new(address, "GET", "/local").send().text(), "local", "{address}");
+    }
+    corsac.workdir().replace("corsac.toml", config(origin.address(), ""));
+    upgrade_must_work(&corsac);
+    corsac.await_stderr("is not listened on any more", 2);
+    assert_eq!(corsac.get("/local").send().text(), "local");
+    // The old one may still be about to close it.
+    await_some("it closes", || Connection::try_open(added).err());
+}
+
+#[test]
+fn a_hundred_listeners() {
+    let mut text = "version = 1\n[admin]\nlisten = \"unix:admin.sock\"\n\
+                    [services.s.routes.r]\npaths = \"/*\"\nrespond = { body = \"local\" }\n"
+        .to_owned();
+    for listener in 0..100 {
+        write!(text, "[listeners.l{listener}]\naddress = \"127.0.0.1:0\"\n").unwrap();
+    }
+    let mut corsac = Corsac::with(&text).start();
+    assert_eq!(corsac.addresses().len(), 100);
+    upgrade_must_work(&corsac);
+    assert_eq!(corsac.await_exit(), Some(0));
+    for (address, listener) in corsac.addresses() {
+        assert_eq!(Call::new(address, "GET", "/").send().text(), "local", "{listener}");
+    }
+}
+
+#[test]
+fn what_is_in_flight_ends_on_the_old_process() {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    let body = payload(3_000_000);
+    let origin = Origin::scripted(move |request| match request.target.as_str() {
+        "/upload" => Answer::echo(),
+        "/socket" => {
+            Answer::status(101).header("Upgrade", "websocket").header("Connection", "Upgrade")
+        }
+        _ => Answer::status(200).body(body.clone()).after(&opened),
+    });
+    let mut corsac = Corsac::with(&config(origin.address(), "")).start();
+    let mut socket = corsac.connect();
+    let handshake = corsac
+        .get("/socket")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(handshake.send_over(&mut socket).status, 101);
+    let mut upload = corsac.connect();
+    let head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
+    upload.write(head.as_bytes());
+    let sent = payload(200_000);
+    upload.write(&sent[..100_000]);
+    let call = corsac.get("/download");
+    let download = thread::spawn(move || call.send());
+    await_some("they are open", || (status(&corsac)["connections"] == 3).then_some(()));
+    origin.await_requests(2);
+    upgrade_must_work(&corsac);
+    // The new process tells who is still on the old one.
+    let draining = await_some("it is shown", || status(&corsac)["draining"].get(0).cloned());
+    assert_eq!(draining["pid"], corsac.pid());
+    let clients = draining["clients"].as_array().unwrap();
+    assert_eq!(clients.len(), 3, "{clients:?}");
+    upload.write(&sent[100_000..]);
+    let echoed = upload.receive("POST");
+    assert_eq!((echoed.status, echoed.body.len()), (200, sent.len()));
+    socket.write(b"still there?");
+    assert_eq!(socket.read(12), b"still there?");
+    gate.open();
+    assert_eq!(download.join().unwrap().body, payload(3_000_000));
+    socket.finish_writing();
+    assert_eq!(corsac.await_exit(), Some(0));
+    let none = Value::Array(Vec::new());
+    await_some("its end is seen", || (status(&corsac)["draining"] == none).then_some(()));
+}
+
+#[test]
+fn ten_upgrades_under_load() {
+    let (_origin, corsac) = start();
+    let load = Load::start(&corsac);
+    for _ in 0..10 {
+        upgrade_must_work(&corsac);
+    }
+    assert!(load.stop_without_failures() > 100, "there was hardly any load");
+    assert_eq!(corsac.successors().len(), 10);
+}
+
+/// Every step of the hand-over at which a process can be held, and killed.
+const STEPS: [&str; 12] = [
+    "old:checked",
+    "old:started",
+    "old:offered",
+    "old:proved",
+    "old:went",
+    "old:replaced",
+    "new:attached",
+    "new:received",
+    "new:bound",
+    "new:answering",
+    "new:serving",
+    "new:replacing",
+];
+
+#[test]
+fn killed_at_every_step() {
+    for step in STEPS {
+        let origin = Origin::answering(200).start();
+        let setup = Corsac::with(&config(origin.address(), ""));
+        let mut corsac = setup.environment("CORSAC_PAUSE_AT", step).start();
+        // Who comes after a dead process can only bind what it can know.
+        let listen = corsac.address().to_string();
+        corsac.workdir().replace("corsac.toml", config_at(&listen, origin.address(), ""));
+        let command = ["upgrade", "--wait", "--socket", "admin.sock", "--timeout", "30s"];
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| corsac.command(&command));
+            let line = corsac.await_stderr(&format!("is held at {step}"), 1);
+            let pid: u64 = line.split(' ').rev().nth(4).unwrap().parse().unwrap();
+            kill(pid, "KILL");
+            let output = asked.join().unwrap();
+            if step.starts_with("new:") {
+                assert_eq!(output.status.code(), Some(1), "{step}");
+                assert!(stderr(&output).contains("signal: 9"), "{step}: {}", stderr(&output));
+            }
+        });
+        if step.starts_with("old:") {
+            assert_eq!(corsac.await_exit(), None, "{step}: it was the old one that was held");
+        }
+        if step == "old:checked" {
+            continue; // There was no other process yet.
+        }
+        // Whoever is left serves, and can be asked.
+        // It may still be binding.
+        let answer = await_some(step, || corsac.get("/local").try_send().ok());
+        assert_eq!(answer.text(), "local", "{step}");
+        let serving = await_some(step, || {
+            let output = corsac.command(&["status", "--socket", "admin.sock", "--format", "json"]);
+            serde_json::from_slice::<Value>(&output.stdout).ok()?["pid"].as_u64()
+        });
+        let is_old = serving == u64::from(corsac.pid());
+        assert_eq!(is_old, step.starts_with("new:"), "{step}: process {serving} serves");
+        assert_eq!(corsac.get("/").send().status, 200, "{step}");
+    }
+}
+
+#[test]
+fn a_stop_ends_an_upgrade() {
+    let origin = Origin::answering(200).start();
+    let setup = Corsac::with(&config(origin.address(), ""));
+    let mut corsac = setup.environment("CORSAC_PAUSE_AT", "new:bound").start();
+    let output = corsac.command(&["upgrade", "--socket", "admin.sock"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    corsac.await_stderr("is held at new:bound", 1);
+    let second = upgrade(&corsac, &[]);
+    assert!(stderr(&second).contains("another upgrade is under way"), "{}", stderr(&second));
+    corsac.signal("TERM");
+    assert_eq!(corsac.await_exit(), Some(0));
+    corsac.await_stderr("not upgraded, this process serves on: corsac stops", 1);
+    let pid = corsac.successors()[0];
+    await_some("it is killed", || std::fs::read_link(format!("/proc/{pid}/exe")).err());
+    assert!(Connection::try_open(corsac.address()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn takeover_is_not_for_people() {
+    let (_origin, corsac) = start();
+    let output = corsac.command(&["run", "--takeover", "--config", "corsac.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("for `corsac upgrade` alone"), "{}", stderr(&output));
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+fn await_some<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what}: not in time");
+        // Nothing tells when a process has changed its mind.
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Clients that ask on and on: half of them over connections that they keep.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<thread::JoinHandle<Option<String>>>,
+}
+
+impl Load {
+    fn start(corsac: &Corsac) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients = (0..4)
+            .map(|client| {
+                let (call, stop) = (corsac.get("/"), Arc::clone(&stop));
+                let (answered, address) = (Arc::clone(&answered), corsac.address());
+                thread::spawn(move || ask_on(&call, address, client % 2 == 0, &stop, &answered))
+            })
+            .collect();
+        Self { stop, answered, clients }
+    }
+
+    /// How many requests there were.
+    #[track_caller]
+    fn stop_without_failures(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let failures: Vec<String> =
+            self.clients.drain(..).filter_map(|client| client.join().unwrap()).collect();
+        assert!(failures.is_empty(), "{failures:?}");
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks until it is stopped, or until something fails, which is returned.
+fn ask_on(
+    call: &Call,
+    address: SocketAddr,
+    keep: bool,
+    stop: &AtomicBool,
+    answered: &AtomicUsize,
+) -> Option<String> {
+    let mut kept: Option<Connection> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let asked = match kept.take() {
+            Some(connection) => Ok(connection),
+            None => Connection::try_open(address),
+        };
+        let answer = asked.and_then(|mut connection| {
+            let answer = call.try_over(&mut connection)?;
+            if keep && answer.header("connection").as_deref() != Some("close") {
+                kept = Some(connection);
+            }
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) if answer.status == 200 => {
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(answer) => return Some(answer.start),
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+    None
+}
