@@ -9,6 +9,7 @@
 use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use corsac::{
+    carried::Carried,
     config,
     cors::{Kind, Mode, Overridden, Reason},
     edits::HeaderEdits,
@@ -103,4 +104,23 @@ fn served(routes: usize) -> (Arc<Snapshot>, Metrics) {
 fn render(bencher: Bencher<'_, '_>, routes: usize) {
     let (_, metrics) = served(routes);
     bencher.bench(|| metrics.render());
+}
+
+/// What an upgrade of the process keeps of 10,000 routes, taken and written.
+#[divan::bench(sample_count = 10)]
+fn carried_written(bencher: Bencher<'_, '_>) {
+    let (snapshot, metrics) = served(10_000);
+    let write = || serde_json::to_vec(&Carried::of(&snapshot, &metrics)).unwrap();
+    bencher.counter(divan::counter::BytesCount::new(write().len())).bench(write);
+}
+
+/// The same, read and applied.
+#[divan::bench(sample_count = 10)]
+fn carried_applied(bencher: Bencher<'_, '_>) {
+    let (snapshot, metrics) = served(10_000);
+    let text = serde_json::to_vec(&Carried::of(&snapshot, &metrics)).unwrap();
+    bencher.bench(|| {
+        let carried: Carried = serde_json::from_slice(&text).unwrap();
+        carried.apply(&snapshot, &metrics);
+    });
 }

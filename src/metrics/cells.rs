@@ -22,11 +22,18 @@ pub(crate) trait Counted {
     /// Its metrics.
     const FAMILIES: &'static [Family<Self::Counts>];
 
+    /// Its name.
+    fn name(&self) -> &str;
+
     /// The values of the first labels of all its metrics.
     fn labels(&self) -> &[Box<str>];
 
     /// `None`: nothing was counted yet.
     fn counts(&self) -> Option<&Self::Counts>;
+
+    /// Makes the counter of that metric with that word, if it is one that begins to exist
+    /// when it counts something.
+    fn make(&self, metric: &Definition, word: &str);
 }
 
 /// Counters of one metric, each found by its index.

@@ -18,7 +18,7 @@
 //! What is counted of the process is kept by the crate `prometheus`. Of routes there may
 //! be tens of thousands, with a hundred counters each, so `cells.rs` keeps those itself.
 
-mod cells;
+pub(crate) mod cells;
 pub mod definitions;
 mod durations;
 mod route;
@@ -176,8 +176,30 @@ impl Metrics {
     pub fn config_refused<'c>(&self, codes: impl IntoIterator<Item = &'c str>) {
         self.reload_successful.set(0);
         for code in codes.into_iter().collect::<BTreeSet<_>>() {
-            self.refused.with_label_values(&[code]).inc();
+            self.count_refused(code, 1);
         }
+    }
+
+    /// Counts configurations that were refused for a mistake with this code, and no more:
+    /// also those that another process refused.
+    pub(crate) fn count_refused(&self, code: &str, count: u64) {
+        self.refused.with_label_values(&[code]).inc_by(count);
+    }
+
+    /// Configurations that were refused, by the codes of their mistakes.
+    pub(crate) fn refusals(&self) -> Vec<(String, u64)> {
+        let families = self.refused.collect();
+        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let refusal = |series: &prometheus::proto::Metric| {
+            let code = series.get_label().first()?.value().to_owned();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count is exact, and not negative"
+            )]
+            Some((code, series.get_counter().get_value() as u64))
+        };
+        series.filter_map(refusal).collect()
     }
 }
 

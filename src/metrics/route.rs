@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::cells::{Cells, Counted, Family, Visit};
-use super::definitions;
+use super::definitions::{self, Definition};
 use super::durations::Durations;
 use crate::cors::{Kind, Mode, Overridden, Reason};
 
@@ -136,12 +136,25 @@ impl Counted for RouteMetrics {
         }),
     ];
 
+    fn name(&self) -> &str {
+        self.name()
+    }
+
     fn labels(&self) -> &[Box<str>] {
         &self.labels
     }
 
     fn counts(&self) -> Option<&Counts> {
         self.counts.get().map(AsRef::as_ref)
+    }
+
+    fn make(&self, metric: &Definition, word: &str) {
+        let counts = self.made();
+        if metric.name == definitions::REQUESTS.name
+            && let Ok(status) = StatusCode::from_bytes(word.as_bytes())
+        {
+            counts.requests.make(status);
+        }
     }
 }
 
@@ -176,6 +189,12 @@ impl Statuses {
 
     fn rare(&self) -> &Cells<900> {
         self.rare.get_or_init(Box::default)
+    }
+
+    fn make(&self, status: StatusCode) {
+        if CODES.binary_search(&status.as_u16()).is_err() {
+            self.rare();
+        }
     }
 
     fn visit(&self, visit: Visit<'_>) {

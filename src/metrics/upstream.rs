@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cells::{Cells, Counted, Family};
-use super::definitions;
+use super::definitions::{self, Definition};
 use super::durations::Durations;
 
 /// What is counted of one upstream; as [`RouteMetrics`](super::RouteMetrics).
@@ -90,6 +90,10 @@ impl Counted for UpstreamMetrics {
         (&definitions::UPSTREAM_RETRIES, |counts, visit| counts.retries.visit([[]], visit)),
     ];
 
+    fn name(&self) -> &str {
+        self.name()
+    }
+
     fn labels(&self) -> &[Box<str>] {
         &self.labels
     }
@@ -97,4 +101,6 @@ impl Counted for UpstreamMetrics {
     fn counts(&self) -> Option<&Counts> {
         Some(&self.counts)
     }
+
+    fn make(&self, _: &Definition, _: &str) {}
 }
