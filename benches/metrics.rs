@@ -6,13 +6,16 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
-use std::time::Duration;
+use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use corsac::{
+    carried::Carried,
+    config,
     cors::{Kind, Mode, Overridden, Reason},
     edits::HeaderEdits,
     metrics::{Direction, Metrics, RouteMetrics, UpstreamMetrics},
     refused::RefusedOrigins,
+    snapshot::{Snapshot, SnapshotCell},
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use http::{HeaderMap, HeaderValue, StatusCode, header::ACCESS_CONTROL_ALLOW_ORIGIN};
@@ -70,11 +73,54 @@ fn refused_new(bencher: Bencher<'_, '_>) {
         .bench_local_refs(|origin| refused.note(origin.as_bytes(), 0));
 }
 
-/// A scrape of 1,000 routes.
-#[divan::bench(sample_count = 10)]
-fn render(bencher: Bencher<'_, '_>) {
+/// A configuration of so many routes, of which each has answered some requests.
+fn served(routes: usize) -> (Arc<Snapshot>, Metrics) {
+    let mut text = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
+                    [upstreams.app]\nnodes = \"127.0.0.1:1\"\n[services.s]\nupstream = \"app\"\n"
+        .to_owned();
+    for route in 0..routes {
+        writeln!(text, "routes.route-{route}.paths = \"/{route}\"").unwrap();
+    }
+    let config = config::parse(&text, "corsac.toml").unwrap().0;
     let metrics = Metrics::new();
-    let routes = (0..1000).map(|i| RouteMetrics::new("s", &format!("s/{i}")).into()).collect();
-    metrics.serve(corsac::metrics::Series { routes, upstreams: Box::default() }.into());
+    let snapshot = Snapshot::compile(config.into(), HashMap::new(), None);
+    let snapshot = SnapshotCell::new(snapshot, metrics.clone()).load();
+    for route in &snapshot.series().routes {
+        for (code, ms) in [(200, 1), (204, 3), (304, 7), (404, 20), (502, 200)] {
+            route.request(StatusCode::from_u16(code).ok(), Duration::from_millis(ms));
+        }
+        route.bytes(Direction::In, 1234);
+        route.bytes(Direction::Out, 12_345_678);
+        for reason in [Reason::Ok, Reason::OriginNotListed, Reason::MethodNotAllowed] {
+            route.decision(Kind::Actual, reason, Mode::Enforce);
+            route.decision(Kind::Preflight, reason, Mode::Enforce);
+        }
+    }
+    (snapshot, metrics)
+}
+
+/// A scrape.
+#[divan::bench(args = [1_000, 10_000], sample_count = 10)]
+fn render(bencher: Bencher<'_, '_>, routes: usize) {
+    let (_, metrics) = served(routes);
     bencher.bench(|| metrics.render());
+}
+
+/// What an upgrade of the process keeps of 10,000 routes, taken and written.
+#[divan::bench(sample_count = 10)]
+fn carried_written(bencher: Bencher<'_, '_>) {
+    let (snapshot, metrics) = served(10_000);
+    let write = || serde_json::to_vec(&Carried::of(&snapshot, &metrics)).unwrap();
+    bencher.counter(divan::counter::BytesCount::new(write().len())).bench(write);
+}
+
+/// The same, read and applied.
+#[divan::bench(sample_count = 10)]
+fn carried_applied(bencher: Bencher<'_, '_>) {
+    let (snapshot, metrics) = served(10_000);
+    let text = serde_json::to_vec(&Carried::of(&snapshot, &metrics)).unwrap();
+    bencher.bench(|| {
+        let carried: Carried = serde_json::from_slice(&text).unwrap();
+        carried.apply(&snapshot, &metrics);
+    });
 }

@@ -7,7 +7,8 @@
 //! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
 //! L1  config  metrics  refused         text -> Config, or a report of every mistake; what is counted
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
-//!     explain  diff                    why it does so; what another configuration changes
+//!     explain  diff  carried           why it does so; what another configuration changes;
+//!                                      what an upgrade of the process keeps
 //! L3  proxy                            Pingora's hooks, each a few lines
 //! L4  server                           the process: files, sockets, signals
 //! L5  cli                              the commands
@@ -23,6 +24,7 @@ pub mod refused;
 pub mod route;
 pub mod upstream;
 
+pub mod carried;
 pub mod diff;
 pub mod edge;
 pub mod explain;

@@ -21,7 +21,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cors::ORIGIN_LEN_MAX;
 
@@ -48,10 +48,11 @@ pub struct RefusedOrigins {
 }
 
 /// An origin, and how often it was refused.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct RefusedOrigin {
     /// As it was sent; what no origin has is escaped, and what is too long is cut short.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub origin: Arc<str>,
     /// How often, at the most.
     pub count: u64,
@@ -63,6 +64,10 @@ pub struct RefusedOrigin {
 
 fn as_text<S: Serializer>(origin: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(origin)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Arc::from)
 }
 
 impl RefusedOrigins {
@@ -95,18 +100,23 @@ impl RefusedOrigins {
     /// The origins that were refused most, the first one most of all: [`SHOWN`] at most.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RefusedOrigin> {
-        let table = self.lock();
-        let most = table.order.iter().rev().take(SHOWN);
-        most.filter_map(|(count, last_seen, origin)| {
-            let error = table.counters.get(origin)?.error;
-            Some(RefusedOrigin {
-                origin: Arc::clone(origin),
-                count: *count,
-                error,
-                last_seen: *last_seen,
-            })
-        })
-        .collect()
+        self.lock().most().take(SHOWN).collect()
+    }
+
+    /// Every origin that is counted, the most refused one first.
+    #[must_use]
+    pub fn all(&self) -> Vec<RefusedOrigin> {
+        self.lock().most().collect()
+    }
+
+    /// Adds what was counted elsewhere: by the process before this one. `skipped` is what
+    /// was left out there.
+    ///
+    /// Of what is not kept as it is here, and of more than [`COUNTERS`], nothing is taken
+    /// but what it adds to the errors of others.
+    pub fn merge(&self, origins: &[RefusedOrigin], skipped: u64) {
+        self.lock().merge(origins);
+        self.skipped.fetch_add(skipped, Ordering::Relaxed);
     }
 
     /// Refusals that are in no count, since the table was in use.
@@ -145,6 +155,12 @@ fn text(origin: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Whether this is what [`text`] makes of some origin.
+fn is_text(origin: &str) -> bool {
+    let is_kept = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    origin.len() <= ORIGIN_LEN_MAX && origin.bytes().all(is_kept)
+}
+
 #[derive(Debug)]
 struct Table {
     capacity: usize,
@@ -163,6 +179,13 @@ struct Counter {
     last_seen: u64,
 }
 
+impl Counter {
+    fn add(&mut self, count: u64, error: u64) {
+        self.count = self.count.saturating_add(count);
+        self.error = self.error.saturating_add(error);
+    }
+}
+
 impl Table {
     fn new(capacity: usize) -> Self {
         Self { capacity, counters: HashMap::new(), order: BTreeSet::new(), logged: VecDeque::new() }
@@ -173,13 +196,72 @@ impl Table {
         if let Some((origin, counter)) = self.counters.get_key_value(origin) {
             let (origin, mut counter) = (Arc::clone(origin), *counter);
             self.order.remove(&(counter.count, counter.last_seen, Arc::clone(&origin)));
-            counter.count += 1;
+            counter.count = counter.count.saturating_add(1);
             counter.last_seen = counter.last_seen.max(now);
             self.insert(origin, counter);
             return;
         }
         let error = if self.counters.len() < self.capacity { 0 } else { self.evict() };
-        self.insert(origin.into(), Counter { count: error + 1, error, last_seen: now });
+        let count = error.saturating_add(1);
+        self.insert(origin.into(), Counter { count, error, last_seen: now });
+    }
+
+    /// The most refused one first.
+    fn most(&self) -> impl Iterator<Item = RefusedOrigin> {
+        self.order.iter().rev().filter_map(|(count, last_seen, origin)| {
+            let error = self.counters.get(origin)?.error;
+            let origin = Arc::clone(origin);
+            Some(RefusedOrigin { origin, count: *count, error, last_seen: *last_seen })
+        })
+    }
+
+    /// What an origin that has no counter may have been counted before it was evicted.
+    fn unknown(&self) -> u64 {
+        let least = || self.order.first().map_or(0, |(count, ..)| *count);
+        if self.counters.len() < self.capacity { 0 } else { least() }
+    }
+
+    /// What only one of two tables has, the other may have evicted, so its count and its
+    /// error grow by what the other does not know; then the most refused ones stay.
+    ///
+    /// P. Agarwal and others: Mergeable Summaries, PODS 2012.
+    fn merge(&mut self, origins: &[RefusedOrigin]) {
+        let mut theirs = Self::new(self.capacity);
+        theirs.fill(origins.iter().filter(|refused| is_text(&refused.origin)).map(|refused| {
+            let &RefusedOrigin { count, last_seen, .. } = refused;
+            let error = refused.error.min(count);
+            (Arc::clone(&refused.origin), Counter { count, error, last_seen })
+        }));
+        let (here, there) = (self.unknown(), theirs.unknown());
+        let mut ours = std::mem::take(&mut self.counters);
+        for (origin, our) in &mut ours {
+            match theirs.counters.remove(origin) {
+                Some(their) => {
+                    our.add(their.count, their.error);
+                    our.last_seen = our.last_seen.max(their.last_seen);
+                }
+                None => our.add(there, there),
+            }
+        }
+        for their in theirs.counters.values_mut() {
+            their.add(here, here);
+        }
+        self.fill(ours.into_iter().chain(theirs.counters));
+    }
+
+    /// Keeps the most refused ones of these, and nothing else.
+    fn fill(&mut self, counters: impl Iterator<Item = (Arc<str>, Counter)>) {
+        self.counters = HashMap::new();
+        self.order = BTreeSet::new();
+        for (origin, counter) in counters {
+            if self.counters.contains_key(&origin) {
+                continue;
+            }
+            self.insert(origin, counter);
+            if self.counters.len() > self.capacity {
+                self.evict();
+            }
+        }
     }
 
     fn insert(&mut self, origin: Arc<str>, counter: Counter) {
@@ -314,7 +396,76 @@ mod tests {
         assert_eq!((refused.skipped(), refused.snapshot().len()), (1, 0));
     }
 
+    #[test]
+    fn what_is_merged_may_be_anything() {
+        let refused = RefusedOrigins::new();
+        let origin = |origin: &str, count| RefusedOrigin {
+            origin: origin.into(),
+            count,
+            error: u64::MAX,
+            last_seen: u64::MAX,
+        };
+        let mut hostile: Vec<_> =
+            (0..10_000).map(|i| origin(&format!("https://{i}.example"), i)).collect();
+        hostile.push(origin(&"a".repeat(ORIGIN_LEN_MAX + 1), u64::MAX));
+        hostile.push(origin("é", u64::MAX));
+        hostile.extend(vec![origin("https://a.example", u64::MAX); 2]);
+        for _ in 0..3 {
+            refused.merge(&hostile, u64::MAX);
+            let _ = refused.note(b"https://a.example", 1);
+            let _ = refused.note(b"https://new.example", 1);
+            let all = refused.all();
+            assert_eq!(all.len(), COUNTERS);
+            assert!(all.iter().all(|known| is_text(&known.origin) && known.error <= known.count));
+            assert_eq!(&*all[0].origin, "https://a.example");
+        }
+        let table = refused.lock();
+        assert_eq!((table.counters.len(), table.order.len()), (COUNTERS, COUNTERS));
+    }
+
+    #[test]
+    fn what_is_kept_is_merged() {
+        for sent in [&b"https://a.example"[..], b"null", b"", b"a b\t\"\\", b"\xff", &[b'a'; 8192]]
+        {
+            assert!(is_text(&text(sent)), "{sent:?}");
+        }
+    }
+
     proptest! {
+        /// Two tables as one: what is certain stays certain, and who is missing has fewer
+        /// refusals than anyone who is there. One that is merged into nothing is the same.
+        #[test]
+        fn merged(
+            streams in prop::array::uniform2(prop::collection::vec(0_u8..40, 0..500)),
+            capacity in 1_usize..24,
+        ) {
+            let mut exact: HashMap<String, u64> = HashMap::new();
+            let [mut table, other] = streams.map(|stream| {
+                let mut table = Table::new(capacity);
+                for (now, origin) in (0..).zip(stream) {
+                    let origin = (origin / 3 * (origin % 3)).to_string();
+                    table.count(&origin, now);
+                    *exact.entry(origin).or_default() += 1;
+                }
+                table
+            });
+            let handed: Vec<_> = other.most().collect();
+            let mut empty = Table::new(capacity);
+            empty.merge(&handed);
+            prop_assert_eq!(empty.most().collect::<Vec<_>>(), &handed[..]);
+            table.merge(&handed);
+            prop_assert!(table.counters.len() <= capacity);
+            prop_assert_eq!(table.counters.len(), table.order.len());
+            for (origin, counter) in &table.counters {
+                let truth = exact[&**origin];
+                prop_assert!(counter.count >= truth && counter.count - counter.error <= truth);
+            }
+            for (origin, &truth) in &exact {
+                let is_there = table.counters.contains_key(&**origin);
+                prop_assert!(is_there || truth <= table.unknown(), "{origin}");
+            }
+        }
+
         /// The bounds of the algorithm hold against exact counts, whatever the stream.
         #[test]
         fn bounds(stream in prop::collection::vec(0_u8..40, 0..2000), capacity in 1_usize..24) {

@@ -80,6 +80,12 @@ impl Snapshot {
         Some((self.config.upstreams.get(index)?, self.pools.get(index)?))
     }
 
+    /// What is counted of its routes and upstreams.
+    #[must_use]
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+
     /// What is counted of the route at this index of the configuration.
     #[must_use]
     pub fn route_metrics(&self, index: usize) -> Option<&RouteMetrics> {

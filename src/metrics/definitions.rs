@@ -1,9 +1,7 @@
 //! Name, kind, labels and meaning of every metric; `docs/metrics.md` says what they are
 //! good for, and a test keeps the two in step.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 /// What is known of a metric before anything is counted.
 #[derive(Debug)]
@@ -40,11 +38,6 @@ impl Kind {
         }
     }
 }
-
-/// Upper bounds in seconds. From what the edge answers itself, in less than a
-/// millisecond, to the default timeout of an upstream.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 macro_rules! definitions {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
@@ -104,36 +97,26 @@ definitions! {
 
 const VALID: &str = "definitions are constants, and a test makes each of them";
 
-/// The first labels may be fixed: they are the same for the whole life of what is made.
+/// For what is counted of the process. What is counted of routes and upstreams is kept
+/// by `Cells`, in less memory.
 impl Definition {
-    pub(super) fn counter(&self, fixed: &[&str]) -> IntCounter {
-        IntCounter::with_opts(self.options(fixed)).expect(VALID)
+    pub(super) fn counter(&self) -> IntCounter {
+        IntCounter::with_opts(self.options()).expect(VALID)
     }
 
-    pub(super) fn counters(&self, fixed: &[&str]) -> IntCounterVec {
-        IntCounterVec::new(self.options(fixed), self.free(fixed)).expect(VALID)
+    pub(super) fn counters(&self) -> IntCounterVec {
+        IntCounterVec::new(self.options(), self.labels).expect(VALID)
     }
 
-    pub(super) fn gauge(&self, fixed: &[&str]) -> IntGauge {
-        IntGauge::with_opts(self.options(fixed)).expect(VALID)
+    pub(super) fn gauge(&self) -> IntGauge {
+        IntGauge::with_opts(self.options()).expect(VALID)
     }
 
-    pub(super) fn gauges(&self, fixed: &[&str]) -> IntGaugeVec {
-        IntGaugeVec::new(self.options(fixed), self.free(fixed)).expect(VALID)
+    pub(super) fn gauges(&self) -> IntGaugeVec {
+        IntGaugeVec::new(self.options(), self.labels).expect(VALID)
     }
 
-    pub(super) fn histogram(&self, fixed: &[&str]) -> Histogram {
-        let options = HistogramOpts::from(self.options(fixed)).buckets(DURATION_BUCKETS.to_vec());
-        Histogram::with_opts(options).expect(VALID)
-    }
-
-    fn options(&self, fixed: &[&str]) -> Opts {
-        let own = |text: &&str| (*text).to_owned();
-        let labels = self.labels.iter().map(own).zip(fixed.iter().map(own));
-        Opts::new(self.name, self.help).const_labels(labels.collect())
-    }
-
-    fn free(&self, fixed: &[&str]) -> &'static [&'static str] {
-        self.labels.get(fixed.len()..).unwrap_or_default()
+    fn options(&self) -> Opts {
+        Opts::new(self.name, self.help)
     }
 }

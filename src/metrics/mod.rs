@@ -3,7 +3,7 @@
 //! [`definitions`] is the list. What is counted for a route or an upstream stands in
 //! [`RouteMetrics`] and [`UpstreamMetrics`], which a snapshot holds by the same index
 //! as the route itself: a request looks up no name, takes no lock and allocates
-//! nothing, but for the first of its kind.
+//! nothing, but for the first request of a route.
 //!
 //! # What is shown
 //!
@@ -14,17 +14,24 @@
 //! [`Metrics::serve`] last. A route that stays across a reload keeps its counts; one
 //! that is gone is not shown any more. Requests that still end on the old snapshot
 //! count into handles that nobody reads, so they cannot bring a series back.
+//!
+//! What is counted of the process is kept by the crate `prometheus`. Of routes there may
+//! be tens of thousands, with a hundred counters each, so `cells.rs` keeps those itself.
 
+pub(crate) mod cells;
 pub mod definitions;
+mod durations;
 mod route;
+mod text;
 mod upstream;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+
+use self::text::Text;
 
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
@@ -46,28 +53,27 @@ pub struct Metrics {
     refused: IntCounterVec,
     access_log_dropped: IntCounter,
     unrouted: Arc<RouteMetrics>,
-    shown: Shown,
+    shown: Arc<Mutex<Shown>>,
 }
 
 impl Metrics {
     /// Metrics of which nothing was counted yet.
     #[must_use]
     pub fn new() -> Self {
-        let unrouted = Arc::new(RouteMetrics::new("", ""));
         let metrics = Self {
             registry: Registry::new(),
-            in_flight: definitions::REQUESTS_IN_FLIGHT.gauge(&[]),
-            connections: definitions::CONNECTIONS.gauges(&[]),
-            reload_successful: definitions::CONFIG_LAST_RELOAD_SUCCESSFUL.gauge(&[]),
-            applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(&[]),
-            refused: definitions::CONFIG_REFUSED.counters(&[]),
-            access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(&[]),
-            shown: Shown::new(Arc::clone(&unrouted)),
-            unrouted,
+            in_flight: definitions::REQUESTS_IN_FLIGHT.gauge(),
+            connections: definitions::CONNECTIONS.gauges(),
+            reload_successful: definitions::CONFIG_LAST_RELOAD_SUCCESSFUL.gauge(),
+            applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(),
+            refused: definitions::CONFIG_REFUSED.counters(),
+            access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(),
+            unrouted: Arc::new(RouteMetrics::new("", "")),
+            shown: Arc::default(),
         };
-        let build = definitions::BUILD_INFO.gauge(&[env!("CARGO_PKG_VERSION"), REVISION]);
-        build.set(1);
-        let collectors: [Box<dyn Collector>; 8] = [
+        let build = definitions::BUILD_INFO.gauges();
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION]).set(1);
+        let collectors: [Box<dyn Collector>; 7] = [
             Box::new(build),
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.connections.clone()),
@@ -75,7 +81,6 @@ impl Metrics {
             Box::new(metrics.applied_at.clone()),
             Box::new(metrics.refused.clone()),
             Box::new(metrics.access_log_dropped.clone()),
-            Box::new(metrics.shown.clone()),
         ];
         for collector in collectors {
             metrics.register(collector);
@@ -94,12 +99,29 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         // Fails only for a family without a name or a metric, and none of either is gathered.
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        let process = TextEncoder::new().encode_to_string(&self.registry.gather());
+        let (series, hash) = {
+            let shown = self.shown();
+            (Arc::clone(&shown.series), shown.hash.clone())
+        };
+        let mut text = Text::new(process.unwrap_or_default());
+        if let Some(hash) = hash {
+            text.one(&definitions::CONFIG_INFO, &[&hash], 1);
+        }
+        let routes = std::iter::once(&self.unrouted).chain(&series.routes);
+        text.all(&routes.map(Arc::as_ref).collect::<Vec<_>>());
+        text.all(&series.upstreams.iter().map(Arc::as_ref).collect::<Vec<_>>());
+        text.finish()
     }
 
     /// Shows the series of a snapshot from now on, instead of those of the last one.
     pub fn serve(&self, series: Arc<Series>) {
-        self.shown.lock().series = series;
+        self.shown().series = series;
+    }
+
+    /// For who renders and who reloads, never for a request.
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request as in flight, for as long as what is returned lives.
@@ -144,9 +166,7 @@ impl Metrics {
 
     /// Notes that a configuration serves from `at` on, in seconds since 1970.
     pub fn config_applied(&self, hash: &str, at: u64) {
-        let info = definitions::CONFIG_INFO.gauge(&[hash]);
-        info.set(1);
-        self.shown.lock().config = Some(info);
+        self.shown().hash = Some(hash.into());
         self.applied_at.set(i64::try_from(at).unwrap_or(i64::MAX));
         self.reload_successful.set(1);
     }
@@ -156,8 +176,30 @@ impl Metrics {
     pub fn config_refused<'c>(&self, codes: impl IntoIterator<Item = &'c str>) {
         self.reload_successful.set(0);
         for code in codes.into_iter().collect::<BTreeSet<_>>() {
-            self.refused.with_label_values(&[code]).inc();
+            self.count_refused(code, 1);
         }
+    }
+
+    /// Counts configurations that were refused for a mistake with this code, and no more:
+    /// also those that another process refused.
+    pub(crate) fn count_refused(&self, code: &str, count: u64) {
+        self.refused.with_label_values(&[code]).inc_by(count);
+    }
+
+    /// Configurations that were refused, by the codes of their mistakes.
+    pub(crate) fn refusals(&self) -> Vec<(String, u64)> {
+        let families = self.refused.collect();
+        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        let refusal = |series: &prometheus::proto::Metric| {
+            let code = series.get_label().first()?.value().to_owned();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count is exact, and not negative"
+            )]
+            Some((code, series.get_counter().get_value() as u64))
+        };
+        series.filter_map(refusal).collect()
     }
 }
 
@@ -195,45 +237,12 @@ pub struct Series {
     pub upstreams: Box<[Arc<UpstreamMetrics>]>,
 }
 
-/// The one collector whose series come and go.
-#[derive(Clone, Debug)]
-struct Shown(Arc<Mutex<Current>>);
-
-#[derive(Debug)]
-struct Current {
-    unrouted: Arc<RouteMetrics>,
+/// What a reload changes of what is shown.
+#[derive(Debug, Default)]
+struct Shown {
     series: Arc<Series>,
-    config: Option<IntGauge>,
-}
-
-impl Shown {
-    fn new(unrouted: Arc<RouteMetrics>) -> Self {
-        Self(Arc::new(Mutex::new(Current { unrouted, series: Arc::default(), config: None })))
-    }
-
-    /// For who renders and who reloads, never for a request.
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Collector for Shown {
-    /// None: what is registered by its descriptions must stay as it was registered.
-    fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let (unrouted, series, config) = {
-            let current = self.lock();
-            (Arc::clone(&current.unrouted), Arc::clone(&current.series), current.config.clone())
-        };
-        let routes = std::iter::once(&unrouted).chain(&series.routes);
-        let mut families: Vec<MetricFamily> = routes.flat_map(|route| route.collect()).collect();
-        families.extend(series.upstreams.iter().flat_map(|upstream| upstream.collect()));
-        families.extend(config.iter().flat_map(Collector::collect));
-        families
-    }
+    /// Of the configuration that serves.
+    hash: Option<Box<str>>,
 }
 
 #[cfg(test)]

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, IntCounter};
-
-use super::definitions;
-use super::route::Cells;
+use super::cells::{Cells, Counted, Family};
+use super::definitions::{self, Definition};
+use super::durations::Durations;
 
 /// What is counted of one upstream; as [`RouteMetrics`](super::RouteMetrics).
 #[derive(Debug)]
 pub struct UpstreamMetrics {
-    name: Box<str>,
-    duration: Histogram,
+    labels: [Box<str>; 1],
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    duration: Durations,
     errors: Cells<{ UpstreamError::ALL.len() }>,
-    retries: IntCounter,
+    retries: Cells<1>,
 }
 
 /// How an attempt at an upstream failed.
@@ -51,37 +53,54 @@ impl UpstreamMetrics {
     /// Of the upstream of that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            duration: definitions::UPSTREAM_DURATION.histogram(&[name]),
-            errors: Cells::new(definitions::UPSTREAM_ERRORS.counters(&[name])),
-            retries: definitions::UPSTREAM_RETRIES.counter(&[name]),
-        }
+        Self { labels: [name.into()], counts: Counts::default() }
     }
 
     /// The upstream's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        let [name] = &self.labels;
+        name
     }
 
     /// Notes how long it took until an answer's head was there.
     pub fn answered(&self, duration: Duration) {
-        self.duration.observe(duration.as_secs_f64());
+        self.counts.duration.observe(duration);
     }
 
     /// Counts an attempt that failed.
     pub fn failed(&self, error: UpstreamError) {
-        self.errors.add(error as usize, &[error.as_str()]);
+        self.counts.errors.add(error as usize, 1);
     }
 
     /// Counts a further attempt for the same request.
     pub fn retried(&self) {
-        self.retries.inc();
+        self.counts.retries.add(0, 1);
+    }
+}
+
+impl Counted for UpstreamMetrics {
+    type Counts = Counts;
+
+    const FAMILIES: &'static [Family<Counts>] = &[
+        (&definitions::UPSTREAM_DURATION, |counts, visit| counts.duration.visit(visit)),
+        (&definitions::UPSTREAM_ERRORS, |counts, visit| {
+            counts.errors.visit(UpstreamError::ALL.map(|error| [error.as_str()]), visit);
+        }),
+        (&definitions::UPSTREAM_RETRIES, |counts, visit| counts.retries.visit([[]], visit)),
+    ];
+
+    fn name(&self) -> &str {
+        self.name()
     }
 
-    pub(super) fn collect(&self) -> Vec<MetricFamily> {
-        let collectors: [&dyn Collector; 3] = [&self.duration, &self.errors.all, &self.retries];
-        collectors.into_iter().flat_map(Collector::collect).collect()
+    fn labels(&self) -> &[Box<str>] {
+        &self.labels
     }
+
+    fn counts(&self) -> Option<&Counts> {
+        Some(&self.counts)
+    }
+
+    fn make(&self, _: &Definition, _: &str) {}
 }

@@ -69,6 +69,17 @@ impl Pool {
         &self.nodes
     }
 
+    /// How often [`Pool::pick`] was asked: where the round stands.
+    #[must_use]
+    pub fn turn(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Goes on where a pool of the same nodes stood, at any [`Pool::turn`].
+    pub fn go_on_at(&self, turn: usize) {
+        self.next.store(turn, Ordering::Relaxed);
+    }
+
     /// Whether [`Pool::pick`] has a node left that was not tried.
     #[must_use]
     pub fn has_other_than(&self, tried: Tried) -> bool {
@@ -155,6 +166,20 @@ mod tests {
         ];
         for (case, nodes, expected) in cases {
             assert_eq!(ports(&Pool::new(nodes.clone()), expected.len()), *expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_pool_goes_on_where_another_stood() {
+        let nodes = vec![node(3, &[1]), node(2, &[2, 3])];
+        let old = Pool::new(nodes.clone());
+        ports(&old, 4);
+        let new = Pool::new(nodes);
+        new.go_on_at(old.turn());
+        assert_eq!(ports(&new, 20), ports(&old, 20));
+        for turn in [usize::MAX, usize::MAX - 1, usize::MAX / 2] {
+            new.go_on_at(turn);
+            assert_eq!(ports(&new, 3).len(), 3);
         }
     }
 
