@@ -162,23 +162,25 @@ pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Se
     let _context = runtime.handle().clone().enter();
     // Before anything is bound, so that no signal finds its default action.
     let signals = Signals::new()?;
-    let (predecessor, mut received) = match inherited {
+    let (predecessor, received) = match inherited {
         Inherited::FromPredecessor(takeover) => {
             let (predecessor, received) = runtime.block_on(Predecessor::receive(takeover))?;
             (Some(predecessor), received)
         }
         Inherited::FromSystemd | Inherited::Nothing => (None, Received::nothing_but(by_systemd)),
     };
-    let listeners = bind(&config, &mut received.sockets)?;
-    let admin = admin::Listeners::bind(&config.admin, &mut received.sockets)?;
+    let Received { mut sockets, self_check, carried, elders } = received;
+    let listeners = bind(&config, &mut sockets)?;
+    let admin = admin::Listeners::bind(&config.admin, &mut sockets)?;
     if predecessor.is_some() {
         runtime.block_on(upgrade::pause_at("new:bound"));
     }
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
-    let mut server = Server::new(runtime, signals, config, source, shared, received.self_check)?;
+    let mut server = Server::new(runtime, signals, config, source, shared, self_check)?;
+    carried.apply(&server.state.reloader.serving(), &server.state.metrics);
     server.accept(listeners);
     server.prove()?;
-    server.go_live(admin, predecessor, received.elders, received.sockets)?;
+    server.go_live(admin, predecessor, elders, sockets)?;
     Ok(server)
 }
 
@@ -205,10 +207,16 @@ impl Server {
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
         let proxy = Proxy::new(snapshots, metrics.clone(), access_log, self_check.clone());
-        let elders = Arc::new(Elders::default());
+        let elders = Arc::new(Elders::new(Arc::clone(&reloader), metrics.clone()));
         let stop_admin = watch::Sender::new(false);
-        let (upgrader, replaced) =
-            Upgrader::new(Arc::clone(&reloader), sockets, self_check.clone(), Arc::clone(&elders));
+        let (upgrader, replaced) = Upgrader::new(
+            Arc::clone(&reloader),
+            metrics.clone(),
+            sockets,
+            self_check.clone(),
+            Arc::clone(&elders),
+            stop_admin.clone(),
+        );
         Ok(Self {
             runtime,
             signals,

@@ -176,6 +176,9 @@ impl Server {
                 }
             }
         }
+        if let Some(successor) = successor {
+            successor.bequeath(&self.state.upgrader.carried()).await;
+        }
         ended
     }
 

@@ -1,8 +1,11 @@
 //! Starting and stopping.
 
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use crate::harness::{Connection, Corsac, Gate, Origin};
+use crate::harness::{Call, Connection, Corsac, Gate, Lines, Origin, Workdir, await_exit, signal};
 
 const EVERYTHING: &str = "
 [services.all]
@@ -66,5 +69,112 @@ fn every_address_is_announced() {
     for (address, listener) in addresses {
         let answer = crate::harness::Call::new(address, "GET", "/").send();
         assert_eq!(answer.status, 200, "{listener}");
+    }
+}
+
+/// Load balancers are to see first that it goes.
+#[test]
+fn a_lame_duck_still_serves() {
+    let config = "
+        version = 1
+        [listeners.http]
+        address = \"127.0.0.1:0\"
+        [admin]
+        listen = \"127.0.0.1:0\"
+        [limits]
+        lame_duck = \"1h\"
+        [services.all.routes.all]
+        paths = \"/*\"
+        respond = { status = 200, body = \"ok\" }
+    ";
+    let mut corsac = Corsac::with(config).start();
+    let ready = || Call::new(corsac.admin_address(), "GET", "/readyz").send().status;
+    assert_eq!(ready(), 200);
+    corsac.signal("TERM");
+    corsac.await_stderr("connections are accepted for 3600 s more", 1);
+    assert_eq!(ready(), 503);
+    let answer = corsac.get("/").send();
+    assert_eq!((answer.status, answer.header("connection").as_deref()), (200, Some("keep-alive")));
+    // Who insists is obeyed.
+    corsac.signal("TERM");
+    assert_eq!(corsac.await_exit(), Some(0));
+    corsac.await_stderr("by a second signal", 1);
+}
+
+/// What is in flight is waited for until `limits.drain`, and no longer.
+#[test]
+fn a_drain_ends() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).after(&gate).start();
+    let limits = format!("{EVERYTHING}\n[limits]\ndrain = \"100ms\"");
+    let mut corsac = Corsac::in_front_of(&origin, &limits);
+    let call = corsac.get("/");
+    let client = thread::spawn(move || call.try_send());
+    origin.await_requests(1);
+    corsac.signal("TERM");
+    assert_eq!(corsac.await_exit(), Some(0));
+    corsac.await_stderr("stopped with 1 connections open", 1);
+    assert!(client.join().unwrap().is_err());
+}
+
+/// A shell passes its stdin on as systemd passes sockets: from descriptor 3 on.
+fn socket_activated(config: &str, listener: TcpListener, name: &str) -> (Lines, Child) {
+    let workdir = Workdir::new();
+    workdir.write("corsac.toml", config);
+    let script = format!(
+        "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec {} run --config corsac.toml \
+         3<&0 0</dev/null",
+        env!("CARGO_BIN_EXE_corsac")
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(workdir.path())
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = Lines::of(child.stderr.take().unwrap());
+    let ready = |lines: &[String]| lines.iter().any(|line| line.ends_with("ready")).then_some(());
+    if let Err(said) = lines.await_some(ready) {
+        let _ = child.kill();
+        panic!("it did not start:\n{said}");
+    }
+    (lines, child)
+}
+
+/// A socket of systemd's is a listener's by its address, or by its name; the queue of
+/// who waits on it is served.
+#[test]
+fn sockets_of_systemd() {
+    let text = |address: &str| {
+        format!(
+            "version = 1\n[listeners.http]\naddress = \"{address}\"\n\
+             [services.all.routes.all]\npaths = \"/*\"\nrespond = {{ body = \"ok\" }}\n"
+        )
+    };
+    for (case, ip, name, configured, used) in [
+        ("by its address", "127.0.0.1", "corsac.socket", "{bound}", true),
+        ("by its name", "127.0.0.1", "http", "127.0.0.1:0", true),
+        ("by its name, another address", "127.0.0.1", "http", "127.0.0.2:0", true),
+        ("of nobody", "127.0.0.1", "other", "127.0.0.2:0", false),
+        // `ListenStream=80` listens on both.
+        ("by one of its two wildcards", "[::]", "corsac.socket", "0.0.0.0:{port}", true),
+    ] {
+        let listener = TcpListener::bind(format!("{ip}:0")).unwrap();
+        let bound = listener.local_addr().unwrap();
+        let port = bound.port().to_string();
+        let address = configured.replace("{bound}", &bound.to_string()).replace("{port}", &port);
+        let reached = SocketAddr::from(([127, 0, 0, 1], bound.port()));
+        // It waits in the kernel, before there is a process.
+        let mut early = Connection::open(reached);
+        early.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (lines, mut child) = socket_activated(&text(&address), listener, name);
+        assert_eq!(lines.text().contains("is no listener's"), !used, "{case}: {}", lines.text());
+        if used {
+            assert_eq!(early.receive("GET").text(), "ok", "{case}");
+        }
+        signal(&child, "TERM");
+        assert_eq!(await_exit(&mut child, || lines.text()), Some(0), "{case}");
     }
 }

@@ -1,8 +1,10 @@
 //! Replacing the process while it serves.
 
 use std::fmt::Write as _;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -74,6 +76,15 @@ fn status(corsac: &Corsac) -> Value {
 
 fn serving_pid(corsac: &Corsac) -> u64 {
     status(corsac)["pid"].as_u64().unwrap()
+}
+
+/// What the admin socket shows.
+fn metrics(corsac: &Corsac) -> String {
+    let mut socket = UnixStream::connect(corsac.path("admin.sock")).unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    text
 }
 
 fn kill(pid: u64, signal: &str) {
@@ -331,6 +342,65 @@ fn a_stop_ends_an_upgrade() {
     let pid = corsac.successors()[0];
     await_some("it is killed", || std::fs::read_link(format!("/proc/{pid}/exe")).err());
     assert!(Connection::try_open(corsac.address()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn what_was_counted_goes_on() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).after(&gate).start();
+    let cors = "[services.s.cors]\nallow_origins = \"https://a.example\"";
+    let mut corsac = Corsac::with(&config(origin.address(), cors)).start();
+    for _ in 0..3 {
+        corsac.get("/local").header("Origin", "https://b.example").send();
+    }
+    let call = corsac.get("/");
+    let held = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    upgrade_must_work(&corsac);
+    corsac.get("/local").send();
+    let local = "corsac_http_requests_total{code=\"200\",route=\"s/local\",service=\"s\"} 4";
+    await_some(local, || metrics(&corsac).contains(local).then_some(()));
+    let refused = &status(&corsac)["refused_origins"][0]["origins"][0];
+    assert_eq!((&refused["origin"], &refused["count"]), (&"https://b.example".into(), &3.into()));
+    // What ends on the old process counts in the new one, too.
+    gate.open();
+    assert_eq!(held.join().unwrap().status, 200);
+    assert_eq!(corsac.await_exit(), Some(0));
+    let late = "corsac_http_requests_total{code=\"200\",route=\"s/origin\",service=\"s\"} 1";
+    await_some(late, || metrics(&corsac).contains(late).then_some(()));
+}
+
+#[test]
+fn systemd_is_told() {
+    let origin = Origin::answering(200).start();
+    let setup = Corsac::with(&config(origin.address(), ""));
+    let path = setup.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let next = || {
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let await_told = |told: &str| while !next().contains(told) {};
+    let mut corsac = setup
+        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
+        // In microseconds: fed every tenth of a second.
+        .environment("WATCHDOG_USEC", "200000")
+        .start();
+    await_told("READY=1");
+    await_told("WATCHDOG=1");
+    upgrade_must_work(&corsac);
+    let main = format!("MAINPID={}\nREADY=1", corsac.successors()[0]);
+    await_told(&main);
+    assert_eq!(corsac.await_exit(), Some(0));
+    // The old one is gone, so this is the new one.
+    while socket.set_nonblocking(true).is_ok() && socket.recv(&mut [0; 512]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    await_told("WATCHDOG=1");
+    kill(corsac.successors()[0].into(), "TERM");
+    await_told("STOPPING=1");
+    assert!(!corsac.stderr().contains("watchdog is not fed"), "{}", corsac.stderr());
 }
 
 #[test]

@@ -5,20 +5,27 @@
 //! descriptors that belong to it beside it (`SCM_RIGHTS`, unix(7)).
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    fs::File,
+    io::{self, BufReader, BufWriter, IoSlice, IoSliceMut, Read as _, Seek as _},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+        sendmsg, socketpair,
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::{io::Interest, net::UnixStream};
 
-use super::super::{connections::Client, sockets::Description};
+use crate::{
+    carried::Carried,
+    server::{connections::Client, sockets::Description},
+};
 
 /// Raised where a message changes so that the other side would misread it. A process
 /// that speaks another one is refused, and the old one serves on.
@@ -31,6 +38,10 @@ pub(super) const DESCRIPTORS_MAX: usize = 128;
 /// and paths fit.
 const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
+/// What is carried over takes at the most. Ten thousand routes that have counted
+/// everything that there is come to 36 MB.
+const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// One message.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Message {
@@ -38,8 +49,8 @@ pub(super) enum Message {
     Hello { protocol: u32, version: String, self_check: String },
     /// Old: sockets, with their descriptors in the same order.
     Sockets(Vec<Description>),
-    /// Old: these were all. Its descriptors are channels to processes that still
-    /// drain since earlier upgrades.
+    /// Old: these were all. Its first descriptor is a file with what is carried over;
+    /// the others are channels to processes that still drain since earlier upgrades.
     Complete,
     /// New: it answers on every listener.
     Serving { version: String },
@@ -51,6 +62,8 @@ pub(super) enum Message {
     TookOver,
     /// Old: what it still has to do.
     Draining(Draining),
+    /// Old: its last word. Its descriptor is a file with what it has counted since.
+    Counted,
 }
 
 /// A process that drains.
@@ -129,6 +142,22 @@ pub(super) fn send(
     }
     sendmsg(end, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// A file in memory, for what is too large for a message.
+pub(super) fn write_file(carried: &Carried) -> io::Result<OwnedFd> {
+    let mut file = BufWriter::new(File::from(memfd_create("carried", MemfdFlags::CLOEXEC)?));
+    serde_json::to_writer(&mut file, carried)?;
+    Ok(file.into_inner().map_err(io::IntoInnerError::into_error)?.into())
+}
+
+/// What is in such a file.
+pub(super) fn read_file(file: OwnedFd) -> io::Result<Carried> {
+    let mut file = File::from(file);
+    // It stands where the other process left it.
+    file.rewind()?;
+    let reader = BufReader::new(file.take(FILE_BYTES_MAX));
+    Ok(serde_json::from_reader(reader)?)
 }
 
 fn receive(end: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {

@@ -1,14 +1,28 @@
 //! Processes that were replaced, and still drain.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::task::AbortHandle;
 
-use super::{Channel, Draining, channel::Message};
+use super::{
+    Channel, Draining,
+    channel::{Message, read_file},
+};
+use crate::{
+    metrics::Metrics,
+    server::{aside::aside, reload::Reloader},
+};
 
 /// The elders of this process.
-#[derive(Debug, Default)]
-pub(in super::super) struct Elders(Mutex<Vec<Elder>>);
+pub(in super::super) struct Elders {
+    draining: Mutex<Vec<Elder>>,
+    /// What they have counted at last is added here.
+    reloader: Arc<Reloader>,
+    metrics: Metrics,
+}
 
 #[derive(Debug)]
 struct Elder {
@@ -20,6 +34,11 @@ struct Elder {
 }
 
 impl Elders {
+    /// None yet.
+    pub(in super::super) fn new(reloader: Arc<Reloader>, metrics: Metrics) -> Self {
+        Self { draining: Mutex::default(), reloader, metrics }
+    }
+
     /// Shows an elder until it ends.
     pub(super) fn watch(self: &Arc<Self>, channel: Channel) {
         let channel = Arc::new(channel);
@@ -47,12 +66,29 @@ impl Elders {
     }
 
     async fn read(self: Arc<Self>, channel: Arc<Channel>) {
-        while let Ok(Some((message, _))) = channel.receive().await {
-            if let Message::Draining(draining) = message {
-                self.with(&channel, |elder| elder.draining = Some(draining));
+        while let Ok(Some((message, descriptors))) = channel.receive().await {
+            match message {
+                Message::Draining(draining) => {
+                    self.with(&channel, |elder| elder.draining = Some(draining));
+                }
+                Message::Counted => {
+                    let ours = Arc::clone(&self);
+                    // Failed: it was a bug, and counts are missing.
+                    let _ = aside(move || ours.add(descriptors)).await;
+                }
+                _ => {}
             }
         }
         self.lock().retain(|elder| !Arc::ptr_eq(&elder.channel, &channel));
+    }
+
+    fn add(&self, files: Vec<OwnedFd>) {
+        for file in files {
+            match read_file(file) {
+                Ok(carried) => carried.apply(&self.reloader.serving(), &self.metrics),
+                Err(error) => log::warn!("what a replaced process counted is lost: {error}"),
+            }
+        }
     }
 
     fn with(&self, channel: &Arc<Channel>, change: impl FnOnce(&mut Elder)) {
@@ -64,6 +100,6 @@ impl Elders {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Elder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

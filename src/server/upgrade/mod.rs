@@ -37,7 +37,7 @@ use tokio::{
 };
 
 use super::{reload::Reloader, sockets::Shared};
-use crate::proxy::SelfCheck;
+use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
 
 pub(super) use channel::{Channel, Draining};
 pub(super) use elders::Elders;
@@ -59,6 +59,7 @@ pub struct UpgradeRequest {
 pub(super) struct Upgrader {
     own_binary: Option<PathBuf>,
     reloader: Arc<Reloader>,
+    metrics: Metrics,
     sockets: Vec<Shared>,
     self_check: SelfCheck,
     elders: Arc<Elders>,
@@ -75,6 +76,7 @@ impl Upgrader {
     /// Hands on `sockets`. Who replaces this process comes out of the receiver.
     pub(super) fn new(
         reloader: Arc<Reloader>,
+        metrics: Metrics,
         sockets: Vec<Shared>,
         self_check: SelfCheck,
         elders: Arc<Elders>,
@@ -84,6 +86,7 @@ impl Upgrader {
         let upgrader = Self {
             own_binary: std::env::current_exe().ok(),
             reloader,
+            metrics,
             sockets,
             self_check,
             elders,
@@ -139,6 +142,11 @@ impl Upgrader {
         drop(self.turn.lock().await);
     }
 
+    /// What this process has counted, and the like.
+    pub(super) fn carried(&self) -> Carried {
+        Carried::of(&self.reloader.serving(), &self.metrics)
+    }
+
     async fn replace(&self, request: UpgradeRequest) -> Result<Successor, String> {
         let binary = request.binary.or_else(|| self.own_binary.clone());
         let binary = binary.ok_or("it is not known which binary runs: name one with --binary")?;
@@ -152,7 +160,8 @@ impl Upgrader {
         log::info!("upgrade: process {} starts", successor.pid());
         pause_at("old:started").await;
         let serving = async {
-            successor.offer(&self.sockets, &self.self_check, &self.elders).await?;
+            let carried = self.carried();
+            successor.offer(&self.sockets, &self.self_check, carried, &self.elders).await?;
             pause_at("old:offered").await;
             successor.await_serving().await
         };

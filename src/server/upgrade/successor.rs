@@ -15,10 +15,10 @@ use tokio::{
 
 use super::{
     Channel, Draining, Elders,
-    channel::{DESCRIPTORS_MAX, Message, PROTOCOL},
+    channel::{DESCRIPTORS_MAX, Message, PROTOCOL, write_file},
     pause_at,
 };
-use crate::{proxy::SelfCheck, server::sockets::Shared};
+use crate::{carried::Carried, proxy::SelfCheck, server::sockets::Shared};
 
 /// How long the new process may take to tell the service manager, which is a datagram.
 const TAKE_OVER: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(in super::super) struct Successor {
     version: String,
     channel: Channel,
     has_taken_over: bool,
+    /// What was carried over to it.
+    carried: Carried,
 }
 
 impl Successor {
@@ -50,7 +52,14 @@ impl Successor {
         // The last copy of the child's end but its own: its death must show here.
         drop(command);
         let pid = child.id().unwrap_or_default();
-        Ok(Self { child, pid, version: String::new(), channel, has_taken_over: false })
+        Ok(Self {
+            child,
+            pid,
+            version: String::new(),
+            channel,
+            has_taken_over: false,
+            carried: Carried::default(),
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -62,6 +71,7 @@ impl Successor {
         &mut self,
         sockets: &[Shared],
         self_check: &SelfCheck,
+        carried: Carried,
         elders: &Elders,
     ) -> Result<(), String> {
         let hello = Message::Hello {
@@ -80,9 +90,13 @@ impl Successor {
                 batch.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
             self.send(&Message::Sockets(descriptions), &descriptors).await?;
         }
+        let file = write_file(&carried)
+            .map_err(|error| format!("what was counted cannot be handed over: {error}"))?;
+        self.carried = carried;
         let elders = elders.channels();
-        let elders: Vec<BorrowedFd<'_>> = elders.iter().map(|elder| elder.as_fd()).collect();
-        self.send(&Message::Complete, &elders).await
+        let elders = elders.iter().map(|elder| elder.as_fd());
+        let with: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd()).chain(elders).collect();
+        self.send(&Message::Complete, &with).await
     }
 
     /// Waits until it says that it answers on every listener.
@@ -115,6 +129,15 @@ impl Successor {
     pub(in super::super) fn report(&self, draining: Draining) {
         // It reads the next one.
         let _ = self.channel.try_send(&Message::Draining(draining));
+    }
+
+    /// The last word: what this process has counted since it was replaced.
+    pub(in super::super) async fn bequeath(&self, carried: &Carried) {
+        let since = carried.since(&self.carried);
+        if let Ok(file) = write_file(&since) {
+            // It may have ended; then nobody counts.
+            let _ = self.channel.send(&Message::Counted, &[file.as_fd()]).await;
+        }
     }
 
     /// Waits for its end.

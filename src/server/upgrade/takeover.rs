@@ -18,10 +18,11 @@ use tokio::time::sleep;
 
 use super::{
     Channel, Elders,
-    channel::{Message, PROTOCOL, send},
+    channel::{Message, PROTOCOL, read_file, send},
     pause_at,
 };
 use crate::{
+    carried::Carried,
     proxy::SelfCheck,
     server::sockets::{Given, Socket},
 };
@@ -81,6 +82,7 @@ pub(in super::super) struct Predecessor {
 pub(in super::super) struct Received {
     pub(in super::super) sockets: Given,
     pub(in super::super) self_check: SelfCheck,
+    pub(in super::super) carried: Carried,
     /// Channels to processes that still drain since earlier upgrades.
     pub(in super::super) elders: Vec<OwnedFd>,
 }
@@ -88,7 +90,12 @@ pub(in super::super) struct Received {
 impl Received {
     /// Where there is no process to replace.
     pub(in super::super) fn nothing_but(sockets: Given) -> Self {
-        Self { sockets, self_check: SelfCheck::new(), elders: Vec::new() }
+        Self {
+            sockets,
+            self_check: SelfCheck::new(),
+            carried: Carried::default(),
+            elders: Vec::new(),
+        }
     }
 }
 
@@ -100,6 +107,7 @@ impl Predecessor {
         let channel = Channel::new(takeover.end.try_clone()?)?;
         let mut sockets = Vec::new();
         let mut self_check = SelfCheck::new();
+        let mut carried = Carried::default();
         let mut elders = Vec::new();
         loop {
             let Some((message, descriptors)) = channel.receive().await? else {
@@ -120,14 +128,19 @@ impl Predecessor {
                     );
                 }
                 Message::Complete => {
-                    elders = descriptors;
+                    let mut descriptors = descriptors.into_iter();
+                    carried = descriptors.next().map(read_file).transpose()?.unwrap_or_default();
+                    elders = descriptors.collect();
                     break;
                 }
                 other => return Err(io::Error::other(format!("{other:?} out of turn"))),
             }
         }
         pause_at("new:received").await;
-        Ok((Self { channel }, Received { sockets: Given::new(sockets), self_check, elders }))
+        Ok((
+            Self { channel },
+            Received { sockets: Given::new(sockets), self_check, carried, elders },
+        ))
     }
 
     /// Says that this process answers on every listener, and waits until it is given
