@@ -265,9 +265,10 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
-        count::ended(session, ctx, &self.metrics);
+        let duration = ctx.started.elapsed();
+        count::ended(session, ctx, &self.metrics, duration);
         if let Some(access_log) = &self.access_log {
-            access_log.write(&Line::new(session, ctx));
+            access_log.write(&Line::new(session, ctx, duration));
         }
     }
 
