@@ -8,8 +8,9 @@
 2. Memory after 200 reloads of the same configuration against that after the first.
 3. The series of /metrics, memory and refused origins after a million requests with
    random methods, hosts, paths and origins.
-4. CPU for each request with metrics and the access log on, against both off, in
-   pairs in one run.
+4. CPU for each request with the access log on, against off, in pairs in one run; and
+   instructions, if there is perf, which other work on the machine changes less.
+   Metrics are on in both: what they cost, benches/metrics.rs says.
 
 Figures go to standard output, as JSON and as lines for people.
 """
@@ -18,6 +19,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -120,11 +122,11 @@ class Corsac:
         self.process.wait(60)
 
 
-def wrk(port, seconds, connections=32):
+def wrk(port, seconds, connections=32, under=()):
     script = WORK / "get.lua"
     script.write_text('wrk.headers["Origin"] = "https://app.example.com"\n')
     out = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script),
+        [*under, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script),
          f"http://127.0.0.1:{port}/api/1/r1/7"],
         capture_output=True, text=True, check=True,
     ).stdout
@@ -223,26 +225,40 @@ def flat_under_random_requests():
     }
 
 
-def cost_of_observing():
+def cost_of_a_request(corsac):
+    """CPU in microseconds; instructions, the kernel's included, or None."""
+    count = WORK / "perf"
+    perf = ["perf", "stat", "-x,", "-o", str(count), "-e", "instructions", "-p", str(corsac.process.pid)]
+    before = corsac.cpu_seconds()
+    done = wrk(corsac.port, 3, under=perf if shutil.which("perf") else ())
+    cpu = 1e6 * (corsac.cpu_seconds() - before) / done["requests"]
+    counted = count.exists() and re.search(r"^(\d+),,instructions", count.read_text(), re.M)
+    return cpu, int(counted[1]) / done["requests"] if counted else None
+
+
+def cost_of_observing(pairs=15):
     on = Corsac("on", configuration(10, 0, "/dev/null"))
     off = Corsac("off", configuration(10, 0, "off"))
-    cost = {"on": [], "off": []}
+    cost = {on: [], off: []}
     for corsac in (on, off):
         wrk(corsac.port, 2)
-    for _ in range(9):
-        for name, corsac in (("on", on), ("off", off)):
-            before = corsac.cpu_seconds()
-            done = wrk(corsac.port, 3)
-            cost[name].append(1e6 * (corsac.cpu_seconds() - before) / done["requests"])
+    for pair in range(pairs):
+        # In turns, so that neither is always the first.
+        for corsac in (on, off) if pair % 2 else (off, on):
+            cost[corsac].append(cost_of_a_request(corsac))
     on.stop()
     off.stop()
-    ratios = [a / b for a, b in zip(cost["on"], cost["off"])]
-    return {
-        "cpu_us_on": statistics.median(cost["on"]),
-        "cpu_us_off": statistics.median(cost["off"]),
-        "ratio_median": statistics.median(ratios),
-        "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
-    }
+    result = {}
+    for unit, with_log, without in zip(("cpu_us", "instructions"), zip(*cost[on]), zip(*cost[off])):
+        if None not in with_log + without:
+            ratios = sorted(a / b for a, b in zip(with_log, without))
+            result[unit] = {
+                "on": statistics.median(with_log),
+                "off": statistics.median(without),
+                "ratio_median": statistics.median(ratios),
+                "ratios": [round(ratio, 3) for ratio in ratios],
+            }
+    return result
 
 
 def main():

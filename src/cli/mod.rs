@@ -99,8 +99,7 @@ enum Command {
         #[command(flatten)]
         running: RunningOption,
     },
-    /// Replace a running corsac by another binary, or another configuration of its
-    /// listeners, without losing a request
+    /// Replace a running corsac without losing a request
     Upgrade {
         /// The new binary [default: where the running one was started from]
         #[arg(long, value_name = "PATH")]

@@ -170,7 +170,6 @@ pub fn diff(before: &Config, after: &Config) -> Diff {
         services: _,
         routes: _,
         table: _,
-        // What the routes make of it is compared there.
         limits: _,
         access_log: _,
         request_id: _,

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::print_duration;
 use crate::config::{
-    AccessLog, Admin, AdminAddress, Config, Listener, LogFormat, LogOutput, RequestId, Server,
-    Timeouts, Upstream,
+    AccessLog, Admin, AdminAddress, Config, Limits, Listener, LogFormat, LogOutput, RequestId,
+    Server, Timeouts, Upstream,
 };
 
 pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
@@ -34,6 +34,13 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     };
     changes.pair("threads", [text(before.server.threads), text(threads)], Access::Same);
     all.extend(changes.on(Subject::Process, vec!["server".to_owned()]));
+    let mut changes = Changes::default();
+    // What the routes make of `body` is compared there.
+    let Limits { body: _, drain, lame_duck } = after.limits;
+    let time = |time| print_duration(time).to_string();
+    changes.pair("drain", [time(before.limits.drain), time(drain)], Access::Same);
+    changes.pair("lame_duck", [time(before.limits.lame_duck), time(lame_duck)], Access::Same);
+    all.extend(changes.on(Subject::Process, vec!["limits".to_owned()]));
     let mut changes = Changes::default();
     let AccessLog { output: _, format } = after.access_log;
     changes.pair("output", [output(before), output(after)], Access::Same);

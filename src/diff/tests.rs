@@ -241,7 +241,8 @@ fn the_process() {
              upstreams.b.host = \"h\"\nupstreams.b.timeouts.read = \"1s\"\n\
              upstreams.c.nodes = \"d:1\"\n\
              listeners.x.address = \"0.0.0.0:80\"\nlisteners.y.address = \"[::1]:80\"\n\
-             server.threads = 2\naccess_log.output = \"logs/a\"",
+             server.threads = 2\naccess_log.output = \"logs/a\"\n\
+             limits = { drain = \"1m\", lame_duck = \"5s\" }",
         ),
         &[
             "~ upstreams.b: node a:1: weight 1 -> weight 3",
@@ -253,6 +254,8 @@ fn the_process() {
             "+ listeners.x: address: 0.0.0.0:80  [widens]",
             "+ listeners.y: address: [::1]:80",
             "~ server: threads: auto -> 2",
+            "~ limits: drain: 30s -> 1m",
+            "~ limits: lame_duck: 0s -> 5s",
             "~ access_log: output: stdout -> logs/a",
         ],
     );

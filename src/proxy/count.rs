@@ -1,6 +1,6 @@
 //! What of a request is counted, and when.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{
     HeaderMap, HeaderName, StatusCode,
@@ -62,12 +62,12 @@ pub(super) fn failed(cause: Cause, ctx: &Context) {
     }
 }
 
-/// The request has ended.
-pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics) {
+/// The request has ended, and took `duration`.
+pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duration: Duration) {
     let routed = ctx.serving.as_ref().and_then(Serving::metrics);
     let metrics = routed.unwrap_or_else(|| metrics.unrouted());
     let written = session.response_written().map(|response| response.status);
-    metrics.request(written.filter(|status| !is_interim(*status)), ctx.started.elapsed());
+    metrics.request(written.filter(|status| !is_interim(*status)), duration);
     metrics.bytes(Direction::In, session.body_bytes_read() as u64);
     metrics.bytes(Direction::Out, session.body_bytes_sent() as u64);
 }

@@ -316,9 +316,10 @@ impl ProxyHttp for Proxy {
         if ctx.is_self_check {
             return;
         }
-        count::ended(session, ctx, &self.metrics);
+        let duration = ctx.started.elapsed();
+        count::ended(session, ctx, &self.metrics, duration);
         if let Some(access_log) = &self.access_log {
-            access_log.write(&Line::new(session, ctx));
+            access_log.write(&Line::new(session, ctx, duration));
         }
     }
 

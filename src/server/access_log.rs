@@ -2,10 +2,10 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,10 @@ use crate::{
 };
 
 /// How often a busy log is written: no longer than anyone who follows it notices.
-const BATCH_PAUSE: Duration = Duration::from_millis(5);
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long until a write that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last lines may take to be written when the process ends.
 const FINISH: Duration = Duration::from_secs(2);
@@ -45,7 +48,7 @@ pub(super) fn start(
     };
     let (access_log, lines) = AccessLog::queue(log.format, dropped);
     let (ends, running) = channel();
-    let sink = Sink { path, file: BufWriter::with_capacity(64 * 1024, file) };
+    let sink = Sink { path, file };
     std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || write_all(&lines, sink, &ends))?;
@@ -75,57 +78,58 @@ impl Writer {
 /// then on it looks every [`BATCH_PAUSE`], since being woken for each line costs
 /// more than all the rest of a line, and who serves pays half of it.
 ///
+/// A full disk or a closed pipe does not stop the proxy: what could not be written is
+/// kept, and tried again, while those who serve drop what they cannot hand over.
+///
 /// `_ends` lives as long as the thread.
 fn write_all(lines: &Lines, mut sink: Sink, _ends: &Sender<()>) {
     let mut complaints = Complaints::default();
-    while let Ok(line) = lines.recv() {
-        let mut next = Ok(line);
-        while next.is_ok() {
-            while let Ok(line) = next {
-                write(&line, lines, &mut sink, &mut complaints);
-                next = lines.try_recv();
-            }
-            // What could not be flushed is kept, and tried again with the next lines.
-            if let Err(error) = sink.file.flush() {
-                complaints.cause = Some(error);
-            }
-            if matches!(next, Err(TryRecvError::Empty)) {
-                std::thread::sleep(BATCH_PAUSE);
-                next = lines.try_recv();
-            }
+    let mut batch = Vec::new();
+    while lines.wait((!batch.is_empty()).then_some(RETRY_PAUSE)) {
+        if lines.take_reopen() {
+            sink.reopen();
         }
+        let written = lines.take(&mut batch, |lines| sink.write(lines));
+        complaints.make(lines.dropped(), written.err());
+        std::thread::sleep(BATCH_PAUSE);
+    }
+    // The last lines have one try.
+    let mut last = None;
+    while let Err(error) = lines.take(&mut batch, |lines| sink.write(lines)) {
+        lines.lose(&batch);
+        batch.clear();
+        last = Some(error);
     }
     complaints.last = None;
-    complaints.make(lines.dropped());
-}
-
-fn write(line: &[u8], lines: &Lines, sink: &mut Sink, complaints: &mut Complaints) {
-    if lines.take_reopen() {
-        sink.reopen();
-    }
-    // A full disk or a closed pipe must not stop the proxy.
-    if let Err(error) = sink.file.write_all(line) {
-        lines.drop_line();
-        complaints.cause = Some(error);
-    }
-    complaints.make(lines.dropped());
+    complaints.make(lines.dropped(), last);
 }
 
 struct Sink {
     /// `None`: stdout, which cannot be opened anew.
     path: Option<PathBuf>,
-    file: BufWriter<File>,
+    file: File,
 }
 
 impl Sink {
+    /// Writes and empties `lines`. What could not be written stays there.
+    fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
+        while !lines.is_empty() {
+            match self.file.write(lines) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => drop(lines.drain(..bytes)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the file anew, or goes on with the old one and says so.
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
-        // What cannot be flushed stays in the buffer, and goes to the new file.
-        let _ = self.file.flush();
         match append(path) {
             Ok(file) => {
-                *self.file.get_mut() = file;
+                self.file = file;
                 log::info!("access log: opened {} anew", path.display());
             }
             Err(error) => log::error!(
@@ -140,24 +144,26 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Says that lines were dropped: at once, then every [`COMPLAINT_PAUSE`] at the most.
+/// Says that lines were dropped or cannot be written: at once, then every
+/// [`COMPLAINT_PAUSE`] at the most.
 #[derive(Default)]
 struct Complaints {
     told: u64,
     last: Option<Instant>,
-    /// Why writing failed last, if it did.
-    cause: Option<io::Error>,
 }
 
 impl Complaints {
-    fn make(&mut self, dropped: u64) {
+    /// `dropped`: lines so far; `cause`: why writing has failed, if it has.
+    fn make(&mut self, dropped: u64, cause: Option<io::Error>) {
         let is_early = || self.last.is_some_and(|last| last.elapsed() < COMPLAINT_PAUSE);
-        if dropped == self.told || is_early() {
+        let lines = dropped - self.told;
+        if (lines == 0 && cause.is_none()) || is_early() {
             return;
         }
-        let lines = dropped - self.told;
-        match self.cause.take() {
-            Some(error) => log::warn!("access log: {lines} lines dropped: {error}"),
+        match cause {
+            Some(error) => {
+                log::warn!("access log: cannot be written, {lines} lines dropped: {error}");
+            }
             None => log::warn!("access log: {lines} lines dropped: they come faster than they go"),
         }
         self.told = dropped;

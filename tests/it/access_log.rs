@@ -31,10 +31,10 @@ fn combined() {
     let corsac = logging("{ format = \"combined\" }").start();
     let forged = "x\" 200 0 \"-\" \"y\\";
     let call = corsac.get("/a%22b?token=secret").header("User-Agent", forged);
-    // Over one connection, so that the lines are in this order.
-    let mut connection = corsac.connect();
-    call.header("Referer", "https://a.example/p?token=secret").send_over(&mut connection);
-    corsac.call("HEAD", "/").send_over(&mut connection);
+    call.header("Referer", "https://a.example/p?token=secret").send();
+    // So that the lines are in this order: two threads serve.
+    corsac.access_log_lines(1);
+    corsac.call("HEAD", "/").send();
     let lines = corsac.access_log_lines(2);
     let time = r"\[[0-3]\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\]";
     let expected = [
@@ -181,6 +181,20 @@ fn nobody_reads_the_log() {
     for line in lines {
         serde_json::from_str::<serde_json::Value>(&line).expect("lines are dropped whole");
     }
+}
+
+/// It stops nothing; what is lost is counted, and said at once.
+#[test]
+fn a_disk_that_is_full() {
+    const REQUESTS: usize = 10;
+    let corsac = logging("{ output = \"/dev/full\" }").start();
+    for _ in 0..REQUESTS {
+        assert_eq!(corsac.get("/").send().status, 200);
+    }
+    corsac.await_stderr("cannot be written, 0 lines dropped: No space left", 1);
+    let (_, stderr) = corsac.stop_and_read();
+    let lost = format!("cannot be written, {REQUESTS} lines dropped: No space left");
+    assert!(stderr.iter().any(|line| line.contains(&lost)), "{stderr:#?}");
 }
 
 #[test]
