@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload deny release deps
+.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload loadtest-upgrade deny release deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench    the benches of the core"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
 	@echo "make loadtest-reload  what a reload, metrics and logs cost, under load"
+	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
 
@@ -52,6 +53,11 @@ fuzz:
 loadtest-reload: release
 	@command -v wrk >/dev/null || scripts/install-deps wrk
 	loadtest/reload.py $(CARGO_TARGET_DIR)/release/corsac
+
+# What an upgrade costs its clients: the table of docs/operations.md.
+loadtest-upgrade: release
+	@command -v wrk >/dev/null || scripts/install-deps wrk
+	loadtest/upgrade.py $(CARGO_TARGET_DIR)/release/corsac
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
