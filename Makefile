@@ -5,7 +5,8 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload loadtest-upgrade deny release deps
+.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload loadtest-upgrade deny release \
+  deb tarball test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -17,6 +18,8 @@ help:
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
+	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
+	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
 demo: deps
 	$(CARGO) run --quiet -- demo --tour
@@ -65,6 +68,43 @@ deny:
 
 release: deps
 	$(CARGO) build --release
+
+# What is made of a binary: packages, below a folder that stands for `target`.
+PACKAGES = $(CARGO_TARGET_DIR)/packages
+CARGO_DEB = CARGO_TARGET_DIR=$(1) $(CARGO) deb --quiet --no-build --locked $(2)
+
+deb: release cargo-deb
+	packaging/stage $(CARGO_TARGET_DIR)/release/corsac $(PACKAGES)/release
+	$(call CARGO_DEB,$(PACKAGES),--dbgsym)
+
+tarball: release
+	packaging/stage $(CARGO_TARGET_DIR)/release/corsac $(PACKAGES)/release
+	packaging/tarball $(PACKAGES)/release $(PACKAGES)
+
+# A package of the binary that `make test` has built, and not of a release, which takes
+# minutes: what is tested here is how it is installed and run. BINARY is another one, and
+# SCENARIOS some of those in tests/systemd/guest.
+BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
+TESTED = $(CARGO_TARGET_DIR)/test-systemd
+SYSTEMD_ROOTS = $(CARGO_TARGET_DIR)/systemd-roots
+test-systemd: deps
+	@if tests/systemd/run $(SYSTEMD_ROOTS); then \
+	  $(MAKE) --no-print-directory test-packages && \
+	  tests/systemd/run $(SYSTEMD_ROOTS) $(TESTED) $(SCENARIOS); \
+	else [ $$? -eq 3 ]; fi
+
+test-packages: cargo-deb $(if $(findstring /debug/,$(BINARY)),debug)
+	packaging/stage $(BINARY) $(TESTED)/release
+	$(call CARGO_DEB,$(TESTED),--fast --strip --output $(TESTED)/corsac.deb)
+	$(call CARGO_DEB,$(TESTED),--fast --strip --output $(TESTED)/corsac-newer.deb --deb-revision 2)
+	packaging/tarball $(TESTED)/release $(TESTED)
+	mv $(TESTED)/corsac-*.tar.gz $(TESTED)/corsac.tar.gz
+
+debug: deps
+	$(CARGO) build --quiet
+
+cargo-deb:
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
 
 deps:
 	@scripts/install-deps

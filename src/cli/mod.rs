@@ -48,7 +48,7 @@ enum Command {
         config: ConfigOption,
         /// Replace the process at the other end of stdin; `corsac upgrade` says this
         #[arg(long, hide = true)]
-        takeover: bool,
+        takeover: Option<run::Takeover>,
     },
     /// Say everything that is wrong with a configuration
     Check {

@@ -2,24 +2,37 @@
 
 use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
+use clap::ValueEnum;
+
 use super::{NO, Outcome, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Disk, Inherited, Source, Takeover},
+    server::{self, Disk, Inherited, Source},
 };
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
 /// for each connection that a client drops; the access log has those.
 const LOG_FILTER: &str = "warn,corsac=info,pingora=off,pingora_core=off,pingora_proxy=off";
 
-/// Serves by the configuration at `path` until a signal ends it. With `takeover` it
-/// replaces the process that has started it.
-pub(super) fn run(path: &Path, takeover: bool) -> Outcome {
+/// How the process that is started to replace another one goes about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Takeover {
+    /// It starts the one that does, and ends.
+    Launch,
+    /// It does.
+    Serve,
+}
+
+/// Serves by the configuration at `path` until a signal ends it.
+pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Outcome {
     start_log();
-    let inherited = if takeover {
-        Inherited::FromPredecessor(Takeover::on_stdin()?)
-    } else {
-        Inherited::FromSystemd
+    let inherited = match takeover {
+        None => Inherited::FromSystemd,
+        Some(Takeover::Launch) => {
+            server::launch(path)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Takeover::Serve) => Inherited::FromPredecessor(server::Takeover::on_stdin()?),
     };
     let refused = |reason: &str| {
         if let Inherited::FromPredecessor(takeover) = &inherited {

@@ -45,7 +45,7 @@ pub use echo::start_echo;
 pub use files::{Disk, Memory};
 pub use reload::Source;
 pub use stop::SuccessorEnded;
-pub use upgrade::{Takeover, UpgradeRequest};
+pub use upgrade::{Takeover, UpgradeRequest, launch};
 
 use crate::{
     config::Config,
@@ -59,7 +59,7 @@ use reload::Reloader;
 use sockets::{Given, Shared};
 use status::State;
 use stop::{DRAIN_SHORT, Signals};
-use upgrade::{Elders, Predecessor, Received, Successor, Upgrader};
+use upgrade::{Elders, Predecessor, Received, Successor, Upgrader, Withdrawn};
 
 /// How long a listener may take to answer the process itself at its start.
 const PROOF: Duration = Duration::from_secs(30);
@@ -79,6 +79,8 @@ pub enum StartError {
     AccessLog(io::Error),
     /// A listener accepts, and does not answer.
     Mute(String),
+    /// The process that was to be replaced serves on.
+    Withdrawn,
     /// The operating system refused a thread, a signal or the like.
     System(io::Error),
 }
@@ -89,6 +91,7 @@ impl fmt::Display for StartError {
             Self::Bind(text) => f.write_str(text),
             Self::AccessLog(error) => write!(f, "access_log.output cannot be opened: {error}"),
             Self::Mute(reason) => write!(f, "a listener does not answer: {reason}"),
+            Self::Withdrawn => f.write_str("the process that was to be replaced serves on"),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -274,7 +277,8 @@ impl Server {
     ) -> Result<(), StartError> {
         let state = Arc::clone(&self.state);
         if let Some(predecessor) = &predecessor {
-            self.runtime.block_on(predecessor.replace());
+            let replaced = self.runtime.block_on(predecessor.replace());
+            replaced.map_err(|Withdrawn| StartError::Withdrawn)?;
         }
         unused.close();
         self.answered = admin.serve(&state, self.stop_admin.subscribe())?;

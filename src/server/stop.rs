@@ -111,6 +111,7 @@ impl Server {
         systemd::stopping();
         self.state.stop();
         self.state.upgrader.withdraw().await;
+        self.state.elders.tell_stopping();
     }
 
     /// Accepts for a while, though it is not ready, so that load balancers see that
@@ -166,13 +167,13 @@ impl Server {
                         successor.report(self.draining(began));
                     }
                 }
-                how = end_of(&mut successor) => {
-                    log::error!("the process that serves instead has ended: {how}");
+                told = end_of(&mut successor) => {
                     successor = None;
-                    deadline = deadline.min(Instant::now() + DRAIN_SHORT);
-                    // Its end is this one's to tell: systemd watches its own children.
-                    systemd::took_over();
-                    ended = Err(SuccessorEnded);
+                    if told.is_err() && !is_stopping {
+                        log::error!("the process that serves instead has ended");
+                        deadline = deadline.min(Instant::now() + DRAIN_SHORT);
+                        ended = Err(SuccessorEnded);
+                    }
                 }
             }
         }
@@ -194,7 +195,7 @@ impl Server {
 }
 
 /// Waits for the end of the process that serves instead, if there is one.
-async fn end_of(successor: &mut Option<Box<Successor>>) -> String {
+async fn end_of(successor: &mut Option<Box<Successor>>) -> Result<(), ()> {
     match successor {
         Some(successor) => successor.ended().await,
         None => std::future::pending().await,

@@ -28,6 +28,18 @@ fn the_reference_loads() {
     assert_fine(&text, "corsac.toml");
 }
 
+/// What packages install listens on this machine alone, and sends nothing anywhere.
+#[test]
+fn the_packaged_configuration_exposes_nothing() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/corsac.toml");
+    let config = assert_fine(&std::fs::read_to_string(path).unwrap(), "corsac.toml");
+    let mut addresses = config.listeners.iter().flat_map(|listener| &listener.addresses);
+    assert!(addresses.all(|address| address.ip().is_loopback()));
+    let socket = config::AdminAddress::Unix("/run/corsac/admin.sock".into());
+    assert_eq!(config.admin.listen, [socket]);
+    assert!(config.upstreams.is_empty());
+}
+
 #[test]
 fn every_example_loads_and_has_tests() {
     let mut examples = 0;

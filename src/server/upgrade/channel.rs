@@ -52,6 +52,8 @@ pub(super) enum Message {
     /// Old: these were all. Its first descriptor is a file with what is carried over;
     /// the others are channels to processes that still drain since earlier upgrades.
     Complete,
+    /// New: it has come, and which process it is.
+    Attached { pid: i32 },
     /// New: it answers on every listener.
     Serving { version: String },
     /// New: why it does not, and ends.
@@ -60,10 +62,14 @@ pub(super) enum Message {
     Go,
     /// New: the service manager knows; you may drain.
     TookOver,
+    /// Old: it serves on, and the new one is to end.
+    Withdrawn,
     /// Old: what it still has to do.
     Draining(Draining),
     /// Old: its last word. Its descriptor is a file with what it has counted since.
     Counted,
+    /// New, or who has replaced it: it was told to stop, and nobody serves from now on.
+    Stopping,
 }
 
 /// A process that drains.

@@ -58,6 +58,14 @@ impl Elders {
         self.lock().iter().map(|elder| Arc::clone(&elder.channel)).collect()
     }
 
+    /// Tells them that this process stops, so that they end in their own time.
+    pub(in super::super) fn tell_stopping(&self) {
+        for elder in self.lock().iter() {
+            // It may have ended.
+            let _ = elder.channel.try_send(&Message::Stopping);
+        }
+    }
+
     /// Leaves them to the next process.
     pub(super) fn leave(&self) {
         for elder in self.lock().drain(..) {

@@ -7,14 +7,15 @@
 //! ```text
 //! old                                        new
 //! NEW check CONFIG, or it ends here
-//! NEW run --takeover                     ->  starts
+//! NEW run --takeover                     ->  starts twice, to be nobody's child
+//!                                        <-  Attached
 //! Hello, Sockets.., Complete             ->  binds what is new, accepts
 //!                                            asks itself on every listener
 //!                                        <-  Serving
 //! Go                                     ->  MAINPID=, READY=1; admin, watchers
 //!                                        <-  TookOver
 //! stops accepting, drains
-//! Draining..                             ->  shows it in its status
+//! Draining.., Counted                    ->  shows it in its status, adds the counts
 //! ```
 
 mod channel;
@@ -42,8 +43,8 @@ use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
 pub(super) use channel::{Channel, Draining};
 pub(super) use elders::Elders;
 pub(super) use successor::Successor;
-pub use takeover::Takeover;
-pub(super) use takeover::{Predecessor, Received};
+pub(super) use takeover::{Predecessor, Received, Withdrawn};
+pub use takeover::{Takeover, launch};
 
 /// What `corsac upgrade` asks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -157,7 +158,6 @@ impl Upgrader {
         check(&binary, config, request.timeout).await?;
         pause_at("old:checked").await;
         let mut successor = Successor::start(&binary, config)?;
-        log::info!("upgrade: process {} starts", successor.pid());
         pause_at("old:started").await;
         let serving = async {
             let carried = self.carried();

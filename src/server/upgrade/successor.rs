@@ -2,12 +2,13 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::Stdio,
     time::Duration,
 };
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -29,8 +30,11 @@ const OWN_ENVIRONMENT: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 /// The new process. Until it has taken over it is killed when this is dropped.
 #[derive(Debug)]
 pub(in super::super) struct Successor {
-    child: Child,
-    pid: u32,
+    /// What starts it, and ends: the new process is to be a child of the service
+    /// manager, which watches its own children alone.
+    launcher: Child,
+    /// The process itself, once it has come: a handle that can mean no other.
+    process: Option<(i32, OwnedFd)>,
     version: String,
     channel: Channel,
     has_taken_over: bool,
@@ -44,26 +48,22 @@ impl Successor {
         let fail = |error| format!("{} cannot be started: {error}", binary.display());
         let (channel, other) = Channel::pair().map_err(fail)?;
         let mut command = Command::new(binary);
-        command.args(["run", "--takeover", "--config"]).arg(config).stdin(Stdio::from(other));
+        command.args(["run", "--takeover=launch", "--config"]).arg(config);
+        command.stdin(Stdio::from(other)).kill_on_drop(true);
         for variable in OWN_ENVIRONMENT {
             command.env_remove(variable);
         }
-        let child = command.spawn().map_err(fail)?;
-        // The last copy of the child's end but its own: its death must show here.
+        let launcher = command.spawn().map_err(fail)?;
+        // The last copy of the new process's end but its own: its death must show here.
         drop(command);
-        let pid = child.id().unwrap_or_default();
         Ok(Self {
-            child,
-            pid,
+            launcher,
+            process: None,
             version: String::new(),
             channel,
             has_taken_over: false,
             carried: Carried::default(),
         })
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.pid
     }
 
     /// Hands it all sockets that are listened on.
@@ -101,12 +101,22 @@ impl Successor {
 
     /// Waits until it says that it answers on every listener.
     pub(super) async fn await_serving(&mut self) -> Result<(), String> {
-        match self.receive().await? {
-            Message::Serving { version } => self.version = version,
-            Message::Failed(reason) => return Err(reason),
-            other => return Err(format!("the new process said {other:?} out of turn")),
+        loop {
+            match self.receive().await? {
+                Message::Attached { pid } => {
+                    log::info!("upgrade: process {pid} starts");
+                    self.process = Pid::from_raw(pid)
+                        .and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok())
+                        .map(|handle| (pid, handle));
+                }
+                Message::Serving { version } => {
+                    self.version = version;
+                    return Ok(());
+                }
+                Message::Failed(reason) => return Err(reason),
+                other => return Err(format!("the new process said {other:?} out of turn")),
+            }
         }
-        Ok(())
     }
 
     /// Gives it the service, and waits until it has it.
@@ -140,12 +150,18 @@ impl Successor {
         }
     }
 
-    /// Waits for its end.
-    pub(in super::super) async fn ended(&mut self) -> String {
-        match self.child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+    /// Waits until nobody serves instead any more: not this process, and none that
+    /// has replaced it in its turn, to which the channel is handed on.
+    ///
+    /// # Errors
+    /// Nobody has told it to stop.
+    pub(in super::super) async fn ended(&mut self) -> Result<(), ()> {
+        while let Ok(Some((message, _))) = self.channel.receive().await {
+            if matches!(message, Message::Stopping) {
+                return Ok(());
+            }
         }
+        Err(())
     }
 
     async fn send(&mut self, message: &Message, with: &[BorrowedFd<'_>]) -> Result<(), String> {
@@ -163,27 +179,36 @@ impl Successor {
         }
     }
 
-    /// It has closed its end, so it is about to end, or has.
+    /// It has closed its end. Whoever could not even start has said so by its status.
     async fn how_it_ended(&mut self) -> String {
-        match timeout(TAKE_OVER, self.ended()).await {
-            Ok(status) => format!("the new process ended ({status}); its log says why"),
-            Err(_) => "the new process does not answer".to_owned(),
+        match timeout(TAKE_OVER, self.launcher.wait()).await {
+            Ok(Ok(status)) if !status.success() => {
+                format!("the new process ended ({status}); its log says why")
+            }
+            _ => "the new process ended; its log says why".to_owned(),
         }
     }
 }
 
 impl fmt::Display for Successor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, version, .. } = self;
+        let Self { process, version, .. } = self;
+        let pid = process.as_ref().map_or(0, |&(pid, _)| pid);
         write!(f, "process {pid} ({version}) serves; process {} drains", std::process::id())
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if !self.has_taken_over {
-            // It may have ended already.
-            let _ = self.child.start_kill();
+        if self.has_taken_over {
+            return;
         }
+        // If it does not come before this process ends, it still learns that it must not
+        // serve. Any of these may have ended already.
+        let _ = self.channel.try_send(&Message::Withdrawn);
+        if let Some((_, process)) = &self.process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        let _ = self.launcher.start_kill();
     }
 }

@@ -4,17 +4,17 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
+    process::Command,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::socket_peercred,
-    process::{Pid, geteuid, getppid},
+    process::{Pid, PidfdFlags, geteuid, pidfd_open},
     stdio::dup2_stdin,
 };
-
-use tokio::time::sleep;
 
 use super::{
     Channel, Elders,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a process may take to die.
-const END: Duration = Duration::from_secs(5);
+const END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// The channel that a process finds on its stdin when it is to replace another.
 #[derive(Debug)]
@@ -56,11 +56,11 @@ impl Takeover {
     }
 
     /// Waits until the old process has let go of its sockets: its end shows on the
-    /// channel a moment earlier. It is the parent of this one, until it is gone.
-    async fn await_end(&self) {
-        let began = Instant::now();
-        while getppid() == Some(self.peer) && began.elapsed() < END {
-            sleep(Duration::from_millis(1)).await;
+    /// channel a moment earlier.
+    fn await_end(&self) {
+        if let Ok(process) = pidfd_open(self.peer, PidfdFlags::empty()) {
+            // Late: a listener that is still taken says so.
+            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&END));
         }
     }
 
@@ -103,15 +103,18 @@ impl Predecessor {
     /// Receives everything. If the old process ends meanwhile, what has come so far:
     /// nobody else serves then.
     pub(in super::super) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
-        pause_at("new:attached").await;
         let channel = Channel::new(takeover.end.try_clone()?)?;
+        let attached = Message::Attached { pid: std::process::id().cast_signed() };
+        // It may have ended; that shows below.
+        let _ = channel.send(&attached, &[]).await;
+        pause_at("new:attached").await;
         let mut sockets = Vec::new();
         let mut self_check = SelfCheck::new();
         let mut carried = Carried::default();
         let mut elders = Vec::new();
         loop {
             let Some((message, descriptors)) = channel.receive().await? else {
-                takeover.await_end().await;
+                takeover.await_end();
                 break;
             };
             match message {
@@ -145,17 +148,22 @@ impl Predecessor {
 
     /// Says that this process answers on every listener, and waits until it is given
     /// the service. The end of the old process is as good: nobody else serves then.
-    pub(in super::super) async fn replace(&self) {
+    ///
+    /// # Errors
+    /// The old process serves on.
+    pub(in super::super) async fn replace(&self) -> Result<(), Withdrawn> {
         pause_at("new:answering").await;
         let serving = Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() };
-        let sent = self.channel.send(&serving, &[]).await;
+        // It may have ended, or said before that it serves on.
+        let _ = self.channel.send(&serving, &[]).await;
         pause_at("new:serving").await;
-        let go = match sent {
-            Ok(()) => self.channel.receive().await,
-            Err(error) => Err(error),
-        };
-        if !matches!(go, Ok(Some((Message::Go, _)))) {
-            log::warn!("the old process has ended before it handed the service over");
+        match self.channel.receive().await {
+            Ok(Some((Message::Go, _))) => Ok(()),
+            Ok(Some(_)) => Err(Withdrawn),
+            Ok(None) | Err(_) => {
+                log::warn!("the old process has ended before it handed the service over");
+                Ok(())
+            }
         }
     }
 
@@ -171,6 +179,21 @@ impl Predecessor {
         }
         elders.watch(self.channel);
     }
+}
+
+/// The old process serves on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in super::super) struct Withdrawn;
+
+/// Starts the process that takes over, and leaves it to the service manager: a
+/// process whose parent is gone is the child of the first one.
+///
+/// # Errors
+/// It cannot be started.
+pub fn launch(config: &Path) -> io::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--takeover=serve", "--config"]).arg(config).spawn()?;
+    Ok(())
 }
 
 fn unsupported(version: &str, protocol: u32) -> io::Error {
