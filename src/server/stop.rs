@@ -133,6 +133,7 @@ impl Server {
         let began = Instant::now();
         let mut deadline = began + limit;
         // Whoever was replaced has not been told to stop yet.
+        let mut signals_expected = usize::from(successor.is_some());
         let mut is_stopping = successor.is_none();
         self.closing.begin();
         self.stop.send_replace(true);
@@ -147,16 +148,29 @@ impl Server {
         let mut ended = Ok(());
         loop {
             tokio::select! {
+                biased;
                 () = self.connections.none_left() => break,
+                told = end_of(&mut successor) => {
+                    successor = None;
+                    // systemd signals all processes, and once more those that are left
+                    // when the main one has gone.
+                    signals_expected += usize::from(told.is_ok());
+                    if told.is_err() && !is_stopping {
+                        log::error!("the process that serves instead has ended");
+                        deadline = deadline.min(Instant::now() + DRAIN_SHORT);
+                        ended = Err(SuccessorEnded);
+                    }
+                }
                 () = sleep_until(deadline) => {
                     log::warn!("stopped with {} connections open", self.connections.count());
                     break;
                 }
                 end = self.signals.end(&self.state) => {
-                    if is_stopping {
+                    if signals_expected == 0 {
                         log::warn!("stopped at once, by a second signal");
                         break;
                     }
+                    signals_expected -= 1;
                     is_stopping = true;
                     if matches!(end, End::Interrupt) {
                         deadline = deadline.min(Instant::now() + DRAIN_SHORT);
@@ -165,14 +179,6 @@ impl Server {
                 _ = reports.tick(), if successor.is_some() => {
                     if let Some(successor) = &successor {
                         successor.report(self.draining(began));
-                    }
-                }
-                told = end_of(&mut successor) => {
-                    successor = None;
-                    if told.is_err() && !is_stopping {
-                        log::error!("the process that serves instead has ended");
-                        deadline = deadline.min(Instant::now() + DRAIN_SHORT);
-                        ended = Err(SuccessorEnded);
                     }
                 }
             }

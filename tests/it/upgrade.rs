@@ -259,6 +259,28 @@ fn what_is_in_flight_ends_on_the_old_process() {
     await_some("its end is seen", || (status(&corsac)["draining"] == none).then_some(()));
 }
 
+/// A process that drains is told by the last one, whoever that is, and counts there.
+#[test]
+fn a_stream_outlives_two_upgrades() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).body("late").after(&gate).start();
+    let mut corsac = Corsac::with(&config(origin.address(), "")).start();
+    let call = corsac.get("/");
+    let client = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    upgrade_must_work(&corsac);
+    upgrade_must_work(&corsac);
+    let draining = || status(&corsac)["draining"].as_array().unwrap().clone();
+    let first = |elders: &[Value]| elders.iter().any(|elder| elder["pid"] == corsac.pid());
+    await_some("the first is shown", || first(&draining()).then_some(()));
+    gate.open();
+    assert_eq!(client.join().unwrap().text(), "late");
+    assert_eq!(corsac.await_exit(), Some(0));
+    let late = "corsac_http_requests_total{code=\"200\",route=\"s/origin\",service=\"s\"} 1";
+    await_some(late, || metrics(&corsac).contains(late).then_some(()));
+    assert!(!corsac.stderr().contains("has ended"), "{}", corsac.stderr());
+}
+
 #[test]
 fn ten_upgrades_under_load() {
     let (_origin, corsac) = start();
