@@ -11,7 +11,9 @@ PANEL = (WIDTH - 2 * MARGIN - GAP) / 2
 NAME, VALUE = 92, 44  # room beside a bar, for the proxy's name and its figure
 BAR, STEP, HEAD = 15, 21, 26
 
+# The background is the chart's own: a page may be dark where the reader's system is not.
 STYLE = """
+  .back { fill: #ffffff }
   text { font: 12px system-ui, sans-serif; fill: #24292f }
   .title { font-size: 15px; font-weight: 600 }
   .panel { font-weight: 600 }
@@ -20,6 +22,7 @@ STYLE = """
   .floor { fill: none; stroke: #57606a; stroke-dasharray: 3 2 }
   .other { fill: #afb8c1 }
   @media (prefers-color-scheme: dark) {
+    .back { fill: #0d1117 }
     text { fill: #e6edf3 }
     .note, .value { fill: #9198a1 }
     .own { fill: #4aa3ff }
@@ -47,6 +50,7 @@ def svg(results):
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t">',
         '<title id="t">CPU for each request, by proxy and scenario</title>',
         f"<style>{STYLE}</style>",
+        f'<rect class="back" width="{WIDTH}" height="{height}" rx="8"/>',
         f'<text class="title" x="{MARGIN}" y="24">CPU for each request, in µs: less is better</text>',
         f'<text class="note" x="{MARGIN}" y="42">{escape(note)}</text>',
         *panels,

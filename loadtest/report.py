@@ -1,5 +1,7 @@
 """What a run has found, as text: tables, targets, and the chart of the documentation."""
 
+from statistics import median
+
 import chart
 from agreement import KNOWN
 from measure import ratio
@@ -94,8 +96,8 @@ def _reload_table(reload):
         row("requests in the time of the reloads", lambda r: f"{sum(w['during']['requests'] for w in r):,}"),
         row("of them failed", lambda r: f"{sum(w['during']['failed'] for w in r):,}"),
         row("99th percentile, with / without, ms", lambda r: " / ".join(
-            _short(_median(w[when]["p99_ms"] for w in r)) for when in ("during", "before"))),
-        row("until the new one serves, s", lambda r: f"{_median(w['seconds_to_effect'] for w in r):.2f}"),
+            _short(median(w[when]["p99_ms"] for w in r)) for when in ("during", "before"))),
+        row("until the new one serves, s", lambda r: f"{median(w['seconds_to_effect'] for w in r):.2f}"),
     ]
     times = len(reload[names[0]])
     return f"**{times} reloads of {ROUTES:,} routes under load**\n\n" + _table(["", *names], rows)
@@ -104,7 +106,10 @@ def _reload_table(reload):
 def pair_table(results):
     rows = []
     for pair in PAIRS:
-        if found := results["pairs"].get(pair.name):
+        found = results["pairs"].get(pair.name)
+        if found and _failed(found):
+            rows.append([pair.title, f"void: {_failed(found):,} failed", "", ""])
+        elif found:
             low, high = found["ratios"][0], found["ratios"][-1]
             cpu = f"{_short(found['over']['cpu_us'])} / {_short(found['under']['cpu_us'])}"
             rows.append([pair.title, cpu, f"{found['ratio']:.3f}", f"{low:.3f} to {high:.3f}"])
@@ -124,9 +129,11 @@ def targets(results):
             title = next(s.title for s in SCENARIOS if s.name == name)
             yield f"{title}: {over} / {under}", value, limit, at_most
     for pair in PAIRS:
-        if found := results["pairs"].get(pair.name):
+        found = results["pairs"].get(pair.name)
+        if found and not _failed(found):
             yield pair.title, found["ratio"], pair.limit, True
-    if found := results["idle"].get("corsac"):
+    found = results["idle"].get("corsac")
+    if found and not found["failed"]:
         yield "an idle connection, KiB", found["kib_each"], IDLE_KIB_MAX, True
 
 
@@ -148,7 +155,10 @@ def difference_table(results):
         same = {}
         for scenario, headers in KNOWN[name].items():
             if scenario != "why":
-                sends = "; ".join(f"{'no' if value is None else f'{value} in'} `{header}`" for header, value in headers.items())
+                sends = "; ".join(
+                    f"no `{header}`" if value is None else f"`{header}: {value}`"
+                    for header, value in headers.items()
+                )
                 same.setdefault(sends, []).append(scenario)
         sends = ". ".join(f"{', '.join(scenarios)}: {text}" for text, scenarios in same.items())
         rows.append([name, sends, KNOWN[name]["why"]])
@@ -163,7 +173,7 @@ def void(results):
         for proxy, sample in of_proxies.items()
         if sample["failed"]
     ]
-    found += [name for name, pair in results["pairs"].items() if pair["over"]["failed"] + pair["under"]["failed"]]
+    found += [name for name, pair in results["pairs"].items() if _failed(pair)]
     found += [f"idle ({name})" for name, idle in results["idle"].items() if idle["failed"]]
     return found
 
@@ -184,13 +194,12 @@ def between_markers(text, inner):
     return f"{before}{BEGIN}\n{inner}\n{END}{after}"
 
 
+def _failed(pair):
+    return pair["over"]["failed"] + pair["under"]["failed"]
+
+
 def _proxies(found):
     return [kind.name for kind in KINDS if kind.name in found]
-
-
-def _median(values):
-    values = sorted(values)
-    return values[len(values) // 2]
 
 
 def _short(number):

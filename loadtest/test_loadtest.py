@@ -1,5 +1,6 @@
 """Tests of what is computed: `python3 -m unittest discover loadtest`."""
 
+import re
 import unittest
 import xml.etree.ElementTree
 
@@ -124,7 +125,17 @@ class Report(unittest.TestCase):
     def test_the_chart_is_xml(self):
         chart_of = xml.etree.ElementTree.fromstring(chart.svg(results()))
         bars = chart_of.iter("{http://www.w3.org/2000/svg}rect")
-        self.assertEqual(len(list(bars)), len(chart.SHOWN) * len(KINDS))
+        # One more is the background.
+        self.assertEqual(len(list(bars)), len(chart.SHOWN) * len(KINDS) + 1)
+
+
+class Floor(unittest.TestCase):
+    def test_it_is_built_of_the_same(self):
+        def versions(lock):
+            return set(re.findall(r'name = "(.*?)"\nversion = "(.*?)"\nsource', lock.read_text()))
+
+        floor = versions(proxies.HERE / "bare-pingora" / "Cargo.lock")
+        self.assertEqual(floor - versions(proxies.HERE.parent / "Cargo.lock"), set())
 
 
 class Configurations(unittest.TestCase):
