@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -217,7 +218,9 @@ class Proxy:
         self.port = _free_port()
         self.binary = tools.path(kind.binary)
         self.write(settings)
-        self.log = open(self.dir / "output.log", "wb")
+        # Not in its folder: corsac reads its configuration again when something changes there.
+        self.said = self.dir.with_name(f"{self.dir.name}.log")
+        self.log = self.said.open("wb")
         self.process = subprocess.Popen(
             ["taskset", "-c", cores, self.binary]
             + [fill(argument, self.values(settings)) for argument in kind.arguments],
@@ -269,7 +272,7 @@ class Proxy:
                 pass
             time.sleep(0.02)
         self.stop()
-        said = (self.dir / "output.log").read_text(errors="replace")[-2000:]
+        said = self.said.read_text(errors="replace")[-2000:]
         raise SystemExit(f"{self.kind.name} does not start; see {self.dir}:\n{said}")
 
     def ask(self, method, path, headers=(), body=None):
@@ -337,8 +340,9 @@ def start_origin(folder, tools, cores):
     return origin
 
 
-def raise_file_limit():
-    """For this process and those that it starts."""
+def prepare_process():
+    """Raises the limit of open files, also for what is started; makes SIGTERM end what was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, max(FILES_MAX, hard)))

@@ -15,6 +15,7 @@ All of it shares all cores, so that a reload competes with what it is measured b
 Figures go to standard output, as JSON.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -22,7 +23,7 @@ import sys
 import tempfile
 
 import measure
-from proxies import CORSAC, Proxy, Settings, Tools, start_origin
+from proxies import CORSAC, Proxy, Settings, Tools, prepare_process, start_origin
 
 ROUTES = 10_000
 CONNECTIONS = 32
@@ -31,17 +32,21 @@ REQUESTS = 1_000_000
 
 
 class Place:
-    """Where the measures work, and with what."""
+    """Where a measure works, and with what. All of it ends with `held`."""
 
-    def __init__(self, folder, tools):
+    def __init__(self, held, folder, tools):
+        self.held = held
         self.folder = folder
         self.tools = tools
         self.cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         self.bench = measure.Bench(tools.path("wrk"), self.cores)
         self.origin = start_origin(f"{folder}/origin", tools, self.cores)
+        held.callback(self.origin.stop)
 
     def corsac(self, name, settings):
-        return Proxy(CORSAC, f"{self.folder}/{name}", self.tools, self.cores, self.origin, settings)
+        proxy = Proxy(CORSAC, f"{self.folder}/{name}", self.tools, self.cores, self.origin, settings)
+        self.held.callback(proxy.stop)
+        return proxy
 
 
 def reload_under_load(place):
@@ -52,7 +57,6 @@ def reload_under_load(place):
         )
         for turn in range(10)
     ]
-    corsac.stop()
     ratios = [w["during"]["p99_ms"] / w["before"]["p99_ms"] for w in windows]
     return {
         "reloads": len(windows),
@@ -72,7 +76,6 @@ def memory(place):
         corsac.reload(Settings(routes=ROUTES, max_age=601 + count % 60))
         if count in (1, 10, 50, 100, RELOADS):
             found[count] = corsac.memory_kib()
-    corsac.stop()
     return found
 
 
@@ -93,7 +96,6 @@ def random_requests(place):
         requests += load(20)
     after = state()
     refused = json.loads(corsac.admin("/status"))["refused_origins"][0]["origins"]
-    corsac.stop()
     return {
         "requests": requests, "before": before, "after": after,
         "refused_shown": len(refused), "refused_most": refused[0],
@@ -103,16 +105,18 @@ def random_requests(place):
 MEASURES = {m.__name__: m for m in (reload_under_load, memory, random_requests)}
 
 
+def measured(name, tools):
+    with tempfile.TemporaryDirectory(prefix="corsac-loadtest-") as folder, contextlib.ExitStack() as held:
+        # nginx's workers have another user.
+        os.chmod(folder, 0o755)
+        return MEASURES[name](Place(held, folder, tools))
+
+
 def main():
     corsac, *chosen = sys.argv[1:] or ["target/release/corsac"]
-    with tempfile.TemporaryDirectory(prefix="corsac-loadtest-") as folder:
-        os.chmod(folder, 0o755)
-        place = Place(folder, Tools(corsac))
-        try:
-            result = {name: MEASURES[name](place) for name in chosen or MEASURES}
-        finally:
-            place.origin.stop()
-    print(json.dumps(result, indent=1))
+    prepare_process()
+    tools = Tools(corsac)
+    print(json.dumps({name: measured(name, tools) for name in chosen or MEASURES}, indent=1))
 
 
 main()

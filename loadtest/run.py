@@ -23,10 +23,8 @@ import agreement
 import environment
 import report
 from measure import Bench, idle_connections, ratio, reload_under_load, summary
-from proxies import CORSAC, KINDS, Proxy, Tools, raise_file_limit, start_origin
+from proxies import CORSAC, KINDS, Proxy, Tools, prepare_process, start_origin
 from scenarios import GET, IDLE_CONNECTIONS, PAIRS, ROUTES, SCENARIOS, Settings
-
-WARM_UP_S = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +79,13 @@ class Test:
         return found
 
     def rounds(self, scenario, proxies):
-        def load(proxy, seconds):
-            return self.bench.load(
-                proxy, seconds, scenario.script, scenario.arguments, scenario.path, scenario.connections
-            )
-
+        ask = (scenario.script, scenario.arguments, scenario.path, scenario.connections)
         samples = {proxy.kind.name: [] for proxy in proxies}
         for proxy in proxies:
-            load(proxy, WARM_UP_S)
+            self.bench.warm_up(proxy, scenario.settings.routes, *ask)
         for _ in range(self.plan.rounds):
             for proxy in proxies:
-                samples[proxy.kind.name].append(load(proxy, self.plan.seconds))
+                samples[proxy.kind.name].append(self.bench.load(proxy, self.plan.seconds, *ask))
         return {name: summary(of_proxy) for name, of_proxy in samples.items()}
 
     def pair(self, pair):
@@ -101,12 +95,11 @@ class Test:
         # Where the proxy is on all cores, so are the others.
         bench = self.bench if pair.pinned else Bench(self.tools.path("wrk"), self.all_cores)
         with contextlib.ExitStack() as held:
-            sides = [
-                (self.start(held, CORSAC, pair.over, cores), pair.over_arguments, []),
-                (self.start(held, CORSAC, pair.under, cores), pair.under_arguments, []),
-            ]
-            for proxy, arguments, _ in sides:
-                bench.load(proxy, WARM_UP_S, pair.script, arguments)
+            sides = []
+            for settings, arguments in ((pair.over, pair.over_arguments), (pair.under, pair.under_arguments)):
+                proxy = self.start(held, CORSAC, settings, cores)
+                bench.warm_up(proxy, settings.routes, pair.script, arguments)
+                sides.append((proxy, arguments, []))
             for turn in range(self.plan.pair_rounds):
                 for proxy, arguments, samples in sides if turn % 2 else reversed(sides):
                     samples.append(bench.load(proxy, self.plan.pair_seconds, pair.script, arguments))
@@ -121,14 +114,14 @@ class Test:
         with contextlib.ExitStack() as held:
             proxy = self.start(held, kind, Settings())
             # What a busy proxy has anyway is not the connections' memory.
-            self.bench.load(proxy, WARM_UP_S, GET.script, GET.arguments)
+            self.bench.warm_up(proxy, 0, GET.script, GET.arguments)
             return idle_connections(proxy, IDLE_CONNECTIONS)
 
     def reload(self, kind):
         say(f"{self.plan.reloads} reloads of {ROUTES:,} routes under load: {kind.name}")
         with contextlib.ExitStack() as held:
             proxy = self.start(held, kind, Settings(routes=ROUTES))
-            self.bench.wrk(proxy.port, WARM_UP_S, GET.script, GET.arguments, "/api/r1/7")
+            self.bench.warm_up(proxy, 0, GET.script, GET.arguments, "/api/r1/7")
             return [
                 reload_under_load(
                     self.bench, proxy, Settings(routes=ROUTES, max_age=601 + turn), self.plan.seconds
@@ -190,7 +183,7 @@ def run(args):
     plan = QUICK if args.quick else Plan()
     if args.rounds:
         plan = dataclasses.replace(plan, rounds=args.rounds, pair_rounds=args.rounds)
-    raise_file_limit()
+    prepare_process()
     tools = Tools(args.corsac, args.bare_pingora, args.venv)
     names = args.proxies or [kind.name for kind in KINDS]
     with tempfile.TemporaryDirectory(prefix="corsac-loadtest-") as folder:

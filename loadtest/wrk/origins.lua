@@ -8,6 +8,7 @@
 local requests = {}
 
 function init(args)
+  math.randomseed(os.time())
   local count = tonumber(args[1] or 1000)
   local origin = args[2] or "https://o%d.example.com"
   for n = 1, count do

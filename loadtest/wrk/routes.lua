@@ -9,6 +9,7 @@
 local requests = {}
 
 function init(args)
+  math.randomseed(os.time())
   local count = tonumber(args[1] or 10000)
   local path = args[2] or "/api/r%d/7"
   wrk.headers["Origin"] = args[3] or "https://app.example.com"
