@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::read;
-use crate::harness::{Call, Corsac, DEADLINE, Origin, Workdir, corsac};
+use crate::harness::{Call, Corsac, DEADLINE, Gate, Origin, Workdir, corsac};
 
 /// The rows of the first table below a heading of a document.
 fn table(document: &str, heading: &str) -> Vec<String> {
@@ -82,7 +82,7 @@ fn every_endpoint_answers_as_its_row_says() {
     let corsac = Corsac::in_front_of(&origin, ADMIN);
     let admin = corsac.admin_address();
     let rows = table("docs/operations.md", "## The admin listener");
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 7);
     for row in rows {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let (method, path) = (cells[1], cells[2].trim_matches('`'));
@@ -93,21 +93,28 @@ fn every_endpoint_answers_as_its_row_says() {
 
 #[test]
 fn every_field_of_the_status_has_one_row() {
-    let origin = Origin::answering(200).start();
-    let corsac = Corsac::in_front_of(&origin, ADMIN);
+    let gate = Gate::default();
+    let origin = Origin::answering(200).after(&gate).start();
+    let listen = "listen = [\"127.0.0.1:0\", \"unix:admin.sock\"]";
+    let corsac = Corsac::in_front_of(&origin, &ADMIN.replace("listen = \"127.0.0.1:0\"", listen));
     let admin = corsac.admin_address();
-    corsac.get("/").header("Origin", "https://b.example").send();
+    // One process still has a request when another one has taken over.
+    let call = corsac.get("/").header("Origin", "https://b.example");
+    let client = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    assert!(corsac.command(&["upgrade", "--wait", "--socket", "admin.sock"]).status.success());
     let started = Instant::now();
-    // A request is counted once its answer has been sent.
     let status = loop {
         let text = Call::new(admin, "GET", "/status").send().text();
         let status: Value = serde_json::from_str(&text).unwrap();
-        if status["refused_origins"][0].is_object() {
+        if status["draining"][0].is_object() && status["refused_origins"][0].is_object() {
             break status;
         }
         assert!(started.elapsed() < DEADLINE, "{text}");
         thread::yield_now();
     };
+    gate.open();
+    assert_eq!(client.join().unwrap().status, 200);
     let mut fields = BTreeSet::new();
     leaves(&status, "", &mut fields);
     let rows = table("docs/operations.md", "### Status");
