@@ -323,24 +323,6 @@ fn plain_text(body: &[u8]) -> HeaderEdits {
     edits
 }
 
-/// A response head, as far as it is changed here.
-pub trait ResponseHead {
-    /// Its headers.
-    fn headers(&self) -> &HeaderMap;
-    /// Applies changes.
-    fn apply(&mut self, edits: HeaderEdits);
-}
-
-impl ResponseHead for HeaderMap {
-    fn headers(&self) -> &HeaderMap {
-        self
-    }
-
-    fn apply(&mut self, edits: HeaderEdits) {
-        edits.apply(self);
-    }
-}
-
 /// Finishes a response of a route: the route's own changes, then its policy's.
 ///
 /// Every response of a route passes here but 1xx and the policy's own answers:
@@ -348,18 +330,12 @@ impl ResponseHead for HeaderMap {
 /// would read "CORS error" where the truth is 502.
 ///
 /// Returns the CORS headers of the response that did not pass as they were.
-pub fn finish(
-    route: &Route,
-    judgement: &Judgement,
-    response: &mut impl ResponseHead,
-) -> Overridden {
-    if !route.headers.response.is_empty() {
-        response.apply(route.headers.response.clone());
-    }
+pub fn finish(route: &Route, judgement: &Judgement, response: &mut HeaderMap) -> Overridden {
+    route.headers.response.apply(response);
     let Some(cors) = &route.cors else { return Overridden::default() };
-    let edits = cors.policy.stamp(judgement, response.headers());
-    let overridden = Overridden::of(&edits, response.headers());
-    response.apply(edits);
+    let edits = cors.policy.stamp(judgement, response);
+    let overridden = Overridden::of(&edits, response);
+    edits.apply(response);
     overridden
 }
 

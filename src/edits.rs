@@ -74,12 +74,3 @@ impl HeaderEdits {
         }
     }
 }
-
-impl IntoIterator for HeaderEdits {
-    type Item = Edit;
-    type IntoIter = smallvec::IntoIter<[Edit; 9]>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}

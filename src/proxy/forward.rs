@@ -1,22 +1,28 @@
 //! What the upstream sees of a request, and where it is.
 
+use std::{io::Write as _, net::IpAddr};
+
 use http::{
-    HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{FORWARDED, HOST},
 };
 use pingora_core::{Error, ErrorType, OrErr, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{Context, explanation};
-use crate::{config::Upstream, edge::Request, edits::Edit, upstream::Endpoint};
+use smallvec::SmallVec;
+
+use super::{Context, explanation, plain};
+use crate::{config::Upstream, edge::Request, upstream::Endpoint};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What a client may not say of itself, beside the three above, which are replaced.
-const SPOOFABLE: [HeaderName; 4] = [
+/// What a client may not say of itself, beside the three above, which are replaced;
+/// and what it says to this corsac alone.
+const DROPPED: [HeaderName; 5] = [
+    explanation::ASKED_BY,
     FORWARDED,
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-prefix"),
@@ -53,67 +59,75 @@ pub(super) fn peer(endpoint: Endpoint, upstream: &Upstream) -> Box<HttpPeer> {
 }
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed
-/// of what concerned the client's hop alone.
+/// of what concerned the client's hop alone. Names leave in lower case; see
+/// [`super::plain`].
 pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
     let Some(serving) = &ctx.serving else { return Ok(()) };
+    // A target that is no UTF-8 is kept beside the parts.
+    let target = (!request.raw_path_is_utf8()).then(|| request.raw_path().to_vec());
+    let mut parts = plain::request(request);
     if let Some(path) = &serving.path {
-        set_path(request, path)?;
+        parts.uri = with_path(&parts.uri, path)?;
     }
-    set_forwarded(session, request)?;
+    let headers = &mut parts.headers;
+    set_forwarded(session, headers)?;
     if let Some((name, id)) = &ctx.id {
-        request.insert_header(name.clone(), id.clone())?;
+        headers.insert(name, id.clone());
     }
-    request.remove_header(&explanation::ASKED_BY);
     if let Some((upstream, _)) = ctx.upstream()
         && let Some(host) = &upstream.host
     {
-        request.insert_header(HOST, host.clone())?;
+        headers.insert(HOST, host.clone());
     }
-    let Some(route) = serving.route() else { return Ok(()) };
-    for edit in route.headers.request.iter() {
-        match edit {
-            Edit::Remove(name) => drop(request.remove_header(name)),
-            Edit::Set(name, value) => request.insert_header(name.clone(), value.clone())?,
-            Edit::Append(name, value) => {
-                request.append_header(name.clone(), value.clone())?;
-            }
-        }
+    if let Some(route) = serving.route() {
+        route.headers.request.apply(headers);
     }
-    Ok(())
+    *request = parts.into();
+    match target {
+        Some(target) if serving.path.is_none() => request.set_raw_path(&target),
+        _ => Ok(()),
+    }
 }
 
 /// What is matched is what is forwarded: the canonical path, or what the route
 /// rewrites it to. The query stays as it came.
-fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
-    let target = match request.uri.query() {
+fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
+    let target = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let uri = Uri::builder()
-        .path_and_query(target)
-        .build()
-        .or_err(ErrorType::InternalError, "a canonical path is a valid one")?;
-    request.set_uri(uri);
-    Ok(())
+    let uri = Uri::builder().path_and_query(target).build();
+    uri.or_err(ErrorType::InternalError, "a canonical path is a valid one")
 }
 
 /// Says where the request came from. What the client says of that is dropped:
 /// an upstream that believes these must be able to.
-fn set_forwarded(session: &Session, request: &mut RequestHeader) -> Result<()> {
-    for name in &SPOOFABLE {
-        if request.headers.contains_key(name) {
-            request.remove_header(name);
+fn set_forwarded(session: &Session, headers: &mut HeaderMap) -> Result<()> {
+    // Hardly any request has one, and looking at each name costs less than looking
+    // each of these up.
+    if headers.keys().any(|name| DROPPED.contains(name)) {
+        for name in &DROPPED {
+            headers.remove(name);
         }
     }
     let client = session
         .client_addr()
         .and_then(|address| address.as_inet())
         .ok_or_else(|| Error::explain(ErrorType::InternalError, "a connection has a peer"))?;
-    request.insert_header(FORWARDED_FOR, client.ip().to_canonical().to_string())?;
-    request.insert_header(FORWARDED_PROTO, HeaderValue::from_static("http"))?;
-    match session.req_header().headers.get(HOST) {
-        Some(host) => request.insert_header(FORWARDED_HOST, host.clone())?,
-        None => drop(request.remove_header(&FORWARDED_HOST)),
+    headers.insert(FORWARDED_FOR, text(client.ip().to_canonical()));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match headers.get(HOST).cloned() {
+        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+        None => drop(headers.remove(FORWARDED_HOST)),
     }
     Ok(())
+}
+
+fn text(client: IpAddr) -> HeaderValue {
+    /// Bytes of the longest text of an address.
+    const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
+    let mut text = SmallVec::<[u8; LONGEST]>::new();
+    // Writing to memory cannot fail.
+    let _ = write!(text, "{client}");
+    HeaderValue::from_bytes(&text).expect("digits, dots and colons are a header value")
 }

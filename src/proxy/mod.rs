@@ -9,6 +9,7 @@ mod explanation;
 mod forward;
 mod line;
 mod log;
+mod plain;
 mod reply;
 mod request_id;
 mod self_check;
@@ -22,7 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::{
     Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
@@ -195,7 +196,7 @@ impl ProxyHttp for Proxy {
             None => edge::Decision::host_missing(),
         };
         ctx.cors = decision.cors;
-        let (upstream, path, mut reply) = match decision.step {
+        let (upstream, path, reply) = match decision.step {
             Step::Forward { upstream, path } => (Some(upstream), path, None),
             Step::Reply(reply) => {
                 ctx.cause = Some(reply.cause);
@@ -209,9 +210,9 @@ impl ProxyHttp for Proxy {
         ctx.serving =
             decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
         count::decided(&session.req_header().headers, ctx);
-        match &mut reply {
+        match reply {
             None => Ok(false),
-            Some(reply) => {
+            Some(mut reply) => {
                 self.closing.limit_idle(session);
                 reply.finish(ctx);
                 reply.send(session).await.map(|()| true)
@@ -292,8 +293,10 @@ impl ProxyHttp for Proxy {
         // 1xx passes as it is, and after 101 there is no HTTP left to govern.
         if !response.status.is_informational() {
             self.closing.limit_idle(session);
-            reply::strip_hop_by_hop(response);
-            ctx.finish(response);
+            plain::change(response, |parts| {
+                reply::strip_hop_by_hop(&mut parts.headers);
+                ctx.finish(&mut parts.headers);
+            });
         }
         Ok(())
     }
@@ -354,24 +357,22 @@ impl Context {
     /// Finishes a response: the id, what its route does, and why, if that was asked.
     ///
     /// The id comes first, so that it is the route's to change like other headers.
-    fn finish(&self, response: &mut ResponseHeader) {
-        // Names and values are typed already, so inserting cannot fail.
+    fn finish(&self, response: &mut HeaderMap) {
         if let Some((name, id)) = &self.id {
-            let _ = response.insert_header(name.clone(), id.clone());
+            response.insert(name, id.clone());
         }
         // The policy's own answers are complete.
         if self.cause != Some(Cause::Cors)
             && let Some(serving) = &self.serving
             && let Some(route) = serving.route()
         {
-            let overridden =
-                edge::finish(route, &serving.judgement, &mut reply::Response(response));
+            let overridden = edge::finish(route, &serving.judgement, response);
             if let Some(metrics) = serving.metrics() {
                 metrics.overridden(overridden);
             }
         }
         if let Some(hash) = &self.explained {
-            let _ = response.insert_header(explanation::HEADER, explanation::of(self, hash));
+            response.insert(explanation::HEADER, explanation::of(self, hash));
         }
     }
 }

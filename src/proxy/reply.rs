@@ -4,21 +4,18 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH},
+    response,
 };
 use pingora_core::Result;
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::Context;
-use crate::{
-    edge::{Cause, HOP_BY_HOP, Reply, ResponseHead},
-    edits::{Edit, HeaderEdits},
-};
+use crate::edge::{Cause, HOP_BY_HOP, Reply};
 
 /// A reply in the form in which Pingora writes it.
 #[derive(Debug)]
 pub(super) struct Written {
-    head: ResponseHeader,
+    head: response::Parts,
     body: Bytes,
 }
 
@@ -35,21 +32,21 @@ impl Written {
         if reply.cause != Cause::Cors && may_have_body(reply.status) {
             parts.headers.insert(CONTENT_LENGTH, reply.body.len().into());
         }
-        Self { head: parts.into(), body: Bytes::copy_from_slice(reply.body) }
+        Self { head: parts, body: Bytes::copy_from_slice(reply.body) }
     }
 
     /// Adds what every response has; see [`Context::finish`].
     pub(super) fn finish(&mut self, ctx: &Context) {
-        ctx.finish(&mut self.head);
+        ctx.finish(&mut self.head.headers);
     }
 
     /// Writes it. The connection stays open where the request's body was read.
-    pub(super) async fn send(&mut self, session: &mut Session) -> Result<()> {
-        let body = std::mem::take(&mut self.body);
+    pub(super) async fn send(self, session: &mut Session) -> Result<()> {
+        let Self { head, body } = self;
         let with_body = !body.is_empty()
-            && may_have_body(self.head.status)
+            && may_have_body(head.status)
             && session.req_header().method != Method::HEAD;
-        session.write_response_header(Box::new(self.head.clone()), !with_body).await?;
+        session.write_response_header(Box::new(head.into()), !with_body).await?;
         if with_body {
             session.write_response_body(Some(body), true).await?;
         }
@@ -91,14 +88,16 @@ fn may_have_body(status: StatusCode) -> bool {
 
 /// Removes what concerned the hop from the upstream alone: RFC 9110, 7.6.1.
 /// `Connection` itself is Pingora's to write.
-pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+pub(super) fn strip_hop_by_hop(response: &mut HeaderMap) {
+    // Most answers have none, and looking at each name costs less than looking each of
+    // these up.
+    if !response.keys().any(|name| *name == CONNECTION || HOP_BY_HOP.contains(name)) {
+        return;
+    }
     for name in &HOP_BY_HOP {
-        if response.headers.contains_key(name) {
-            response.remove_header(name);
-        }
+        response.remove(name);
     }
     let nominated: Vec<HeaderName> = response
-        .headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -108,26 +107,6 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
         .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "content-length"))
         .collect();
     for name in &nominated {
-        response.remove_header(name);
-    }
-}
-
-/// Pingora's response head, which keeps the case of names beside the map.
-pub(super) struct Response<'r>(pub(super) &'r mut ResponseHeader);
-
-impl ResponseHead for Response<'_> {
-    fn headers(&self) -> &HeaderMap {
-        &self.0.headers
-    }
-
-    fn apply(&mut self, edits: HeaderEdits) {
-        for edit in edits {
-            // Names and values are typed already, so these cannot fail.
-            match edit {
-                Edit::Remove(name) => drop(self.0.remove_header(&name)),
-                Edit::Set(name, value) => drop(self.0.insert_header(name, value)),
-                Edit::Append(name, value) => drop(self.0.append_header(name, value)),
-            }
-        }
+        response.remove(name);
     }
 }
