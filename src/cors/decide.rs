@@ -443,12 +443,15 @@ impl Policy {
             let value = credentials.then(|| HeaderValue::from_static("true"));
             replace(ACCESS_CONTROL_ALLOW_CREDENTIALS, value, response, edits);
         }
-        for name in [
+        // Most upstreams say nothing of CORS, and then nothing is to be taken away.
+        let silent = !response.keys().any(|name| name.as_str().starts_with("access-control-"));
+        let others = [
             ACCESS_CONTROL_ALLOW_METHODS,
             ACCESS_CONTROL_ALLOW_HEADERS,
             ACCESS_CONTROL_MAX_AGE,
             ALLOW_PRIVATE_NETWORK,
-        ] {
+        ];
+        for name in others.into_iter().filter(|_| !silent) {
             replace(name, None, response, edits);
         }
         if !granted || self.expose().is_some() {

@@ -6,6 +6,7 @@
 //! buffers writes, so that a head and a small body leave in one segment.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     net::SocketAddr,
     os::fd::AsRawFd,
@@ -15,16 +16,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
+use pingora_core::{
+    apps::{HttpPersistentSettings, HttpServerApp},
+    protocols::{
+        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+        Stream, TimingDigest, UniqueID, UniqueIDType, http::ServerSession,
+        raw_connect::ProxyDigest,
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
     net::TcpStream,
+    sync::watch,
 };
 
-use super::connections::Open;
+use super::connections::{IDLE, Open};
 
 /// Bytes that wait for a flush: an answer's head and a small body fit.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
@@ -35,7 +41,7 @@ pub(super) struct Connection {
     io: BufWriter<TcpStream>,
     digest: Arc<SocketDigest>,
     /// Says that the connection is there, until it is dropped.
-    _open: Open,
+    open: Open,
 }
 
 impl Connection {
@@ -50,8 +56,48 @@ impl Connection {
         Self {
             io: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
             digest: Arc::new(digest),
-            _open: open,
+            open,
         }
+    }
+
+    /// Waits for the next request, or for the client to close. False: it has taken
+    /// too long.
+    ///
+    /// Out here nothing is held for the request but the connection itself, and no timer
+    /// runs: see [`Connections`](super::connections::Connections).
+    async fn request(&self) -> bool {
+        self.open.waits();
+        let stream = self.io.get_ref();
+        // What is wrong with it, reading will find.
+        let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
+        self.open.is_served()
+    }
+}
+
+/// Serves a connection to its end, request by request. A task of the runtime is to do
+/// nothing else, for it is aborted when it waits for too long.
+pub(super) async fn serve<A>(app: Arc<A>, connection: Connection, stop: &watch::Receiver<bool>)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut stream: Stream = Box::new(connection);
+    let mut settings: Option<HttpPersistentSettings> = None;
+    while waits_for_request(&stream).await {
+        let mut session = ServerSession::new_http1(stream);
+        match settings {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => session.set_keepalive(Some(IDLE.as_secs())),
+        }
+        let Some(reused) = app.process_new_http(session, stop).await else { return };
+        (stream, settings) = reused.consume();
+    }
+}
+
+async fn waits_for_request(stream: &Stream) -> bool {
+    match (**stream).as_any().downcast_ref::<Connection>() {
+        Some(connection) => connection.request().await,
+        // Pingora gives back what it was given.
+        None => true,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pingora_core::apps::ServerApp;
+use pingora_core::apps::HttpServerApp;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     COMPLAINT_PAUSE,
-    connection::Connection,
+    connection::{self, Connection},
     connections::Connections,
     sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
 };
@@ -147,19 +147,22 @@ impl Bound {
         gauge: IntGauge,
     ) -> io::Result<()>
     where
-        A: ServerApp + Send + Sync + 'static,
+        A: HttpServerApp + Send + Sync + 'static,
     {
         let _held = self.held;
         let listener = TcpListener::from_std(self.socket)?;
         let name: Arc<str> = short_name(&self.name).into();
         let serve = |stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>| {
-            let connection = Connection::new(stream, peer, open.open(peer, &name));
+            let noted = open.open(peer, &name);
+            let place = noted.place().clone();
+            let connection = Connection::new(stream, peer, noted);
             let counted = Held::new(&gauge);
             let app = Arc::clone(&app);
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 let _counted = counted;
-                app.process_new(Box::new(connection), &stop).await;
+                connection::serve(app, connection, &stop).await;
             });
+            open.serves(&place, task.abort_handle());
         };
         let mut complained: Option<Instant> = None;
         loop {

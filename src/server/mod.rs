@@ -199,6 +199,8 @@ impl Server {
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let rotated = signal(SignalKind::user_defined1())?;
+        let connections = Arc::<Connections>::default();
+        runtime.spawn(Arc::clone(&connections).sweep());
         let metrics = Metrics::new();
         let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;
@@ -228,7 +230,7 @@ impl Server {
             app: Arc::new(http_proxy(&settings, proxy)),
             self_check,
             addresses: Vec::new(),
-            connections: Arc::default(),
+            connections,
             accepting: JoinSet::new(),
             stop: watch::Sender::new(false),
             stop_admin,

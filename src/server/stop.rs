@@ -139,9 +139,11 @@ impl Server {
         self.stop.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
         log::info!("what is in flight has {} s", limit.as_secs_f32());
-        let app = Arc::clone(&self.app);
+        let (app, connections) = (Arc::clone(&self.app), Arc::clone(&self.connections));
         tokio::spawn(async move {
             sleep(IDLE.min(limit)).await;
+            connections.end_all_idle();
+            // Those in the middle of a head.
             app.http_cleanup().await;
         });
         let mut reports = interval(REPORT);
