@@ -104,7 +104,6 @@ impl Successor {
         loop {
             match self.receive().await? {
                 Message::Attached { pid } => {
-                    log::info!("upgrade: process {pid} starts");
                     self.process = Pid::from_raw(pid)
                         .and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok())
                         .map(|handle| (pid, handle));

@@ -104,6 +104,7 @@ impl Predecessor {
     /// nobody else serves then.
     pub(in super::super) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
         let channel = Channel::new(takeover.end.try_clone()?)?;
+        log::info!("upgrade: process {} starts", std::process::id());
         let attached = Message::Attached { pid: std::process::id().cast_signed() };
         // It may have ended; that shows below.
         let _ = channel.send(&attached, &[]).await;
