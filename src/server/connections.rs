@@ -17,7 +17,7 @@ use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 pub(super) const IDLE: Duration = Duration::from_secs(75);
 
 /// How often it is looked who has waited too long.
-const SWEEP: Duration = Duration::from_secs(5);
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
 /// A connection serves a request. Otherwise its state is the sweep at which it
 /// began to wait.
@@ -89,19 +89,14 @@ impl Connections {
         }
     }
 
-    /// Ends connections that wait longer than [`IDLE`], for ever.
-    pub(super) async fn sweep(self: Arc<Self>) {
-        let sweeps = IDLE.as_secs() / SWEEP.as_secs();
+    /// Looks every so often, for ever, and ends connections that have waited for a
+    /// request since this many looks.
+    pub(super) async fn sweep(self: Arc<Self>, every: Duration, looks: u64) {
         loop {
-            sleep(SWEEP).await;
+            sleep(every).await;
             let now = self.sweep.fetch_add(1, Ordering::Relaxed) + 1;
-            self.end_idle(now.saturating_sub(sweeps));
+            self.end_idle(now.saturating_sub(looks));
         }
-    }
-
-    /// Ends connections that wait for a request now.
-    pub(super) fn end_all_idle(&self) {
-        self.end_idle(ENDED - 1);
     }
 
     /// Ends those that have waited since this sweep, or longer.
@@ -234,7 +229,7 @@ mod tests {
         assert!(waiting_task.await.unwrap_err().is_cancelled());
         assert!(!waiting.is_served(), "a request that comes now is too late");
         assert!(late.is_served(), "it has waited for less");
-        connections.end_all_idle();
+        connections.end_idle(ENDED - 1);
         assert!(!served_task.is_finished());
         served_task.abort();
     }

@@ -53,7 +53,7 @@ use crate::{
     proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
     snapshot::{Snapshot, SnapshotCell},
 };
-use connections::Connections;
+use connections::{Connections, IDLE, SWEEP};
 use listener::{BindError, Bound};
 use reload::Reloader;
 use sockets::{Given, Shared};
@@ -200,7 +200,8 @@ impl Server {
         let config = Arc::new(config);
         let rotated = signal(SignalKind::user_defined1())?;
         let connections = Arc::<Connections>::default();
-        runtime.spawn(Arc::clone(&connections).sweep());
+        let looks = IDLE.as_secs() / SWEEP.as_secs();
+        runtime.spawn(Arc::clone(&connections).sweep(SWEEP, looks));
         let metrics = Metrics::new();
         let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;

@@ -20,10 +20,14 @@ use super::{
 /// How long what is in flight may take after SIGINT.
 pub(super) const DRAIN_SHORT: Duration = Duration::from_secs(2);
 
-/// How long a connection may wait for its next request while the process drains. Its
-/// answer then says `Connection: close`, so that clients which are busy never see a
-/// connection end that they are about to use.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long a connection may wait for its next request while the process drains: two
+/// looks. Its answer then says `Connection: close`, so that clients which are busy never
+/// see a connection end that they are about to use.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u64 = 2;
+
+/// How long a client may take to send a head whose first bytes are there.
+const HEAD: Duration = Duration::from_secs(1);
 
 /// How long whoever asked for the upgrade may take to read how it went.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -139,11 +143,10 @@ impl Server {
         self.stop.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
         log::info!("what is in flight has {} s", limit.as_secs_f32());
-        let (app, connections) = (Arc::clone(&self.app), Arc::clone(&self.connections));
+        tokio::spawn(Arc::clone(&self.connections).sweep(LOOK.min(limit), LOOKS));
+        let app = Arc::clone(&self.app);
         tokio::spawn(async move {
-            sleep(IDLE.min(limit)).await;
-            connections.end_all_idle();
-            // Those in the middle of a head.
+            sleep(HEAD.min(limit)).await;
             app.http_cleanup().await;
         });
         let mut reports = interval(REPORT);

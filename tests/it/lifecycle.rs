@@ -1,5 +1,6 @@
 //! Starting and stopping.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -115,6 +116,30 @@ fn a_drain_ends() {
     assert_eq!(corsac.await_exit(), Some(0));
     corsac.await_stderr("stopped with 1 connections open", 1);
     assert!(client.join().unwrap().is_err());
+}
+
+/// A client that keeps its connection after an answer that began before the stop, and
+/// so could not announce its end, holds nothing up.
+#[test]
+fn a_kept_connection_is_not_waited_for() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = origin.local_addr().unwrap();
+    let setup = Corsac::serving(&format!("[upstreams.origin]\nnodes = \"{node}\"\n{EVERYTHING}"));
+    let mut corsac = setup.start();
+    let mut kept = corsac.connect();
+    kept.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (mut upstream, _) = origin.accept().unwrap();
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbe\r\n";
+    upstream.write_all(head).unwrap();
+    let head = kept.read(17);
+    assert_eq!(head, b"HTTP/1.1 200 OK\r\n");
+    corsac.signal("TERM");
+    corsac.await_stderr("what is in flight has", 1);
+    upstream.write_all(b"2\r\nen\r\n0\r\n\r\n").unwrap();
+    assert_eq!(corsac.await_exit(), Some(0));
+    let rest = kept.await_close().unwrap();
+    assert!(rest.ends_with(b"2\r\nen\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    assert!(!corsac.stderr().contains("connections open"), "{}", corsac.stderr());
 }
 
 /// A shell passes its stdin on as systemd passes sockets: from descriptor 3 on.
