@@ -5,15 +5,16 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit docs bench fuzz \
-  loadtest loadtest-quick loadtest-reload loadtest-upgrade loadtest-deps deny release \
-  deb tarball test-systemd test-packages debug cargo-deb deps
+.PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
+  guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-reload loadtest-upgrade \
+  loadtest-deps deny release deb tarball test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
 	@echo "make test     everything that must hold: format, clippy, docs, all tests"
 	@echo "make core     the pure core alone, without Pingora: seconds"
 	@echo "make bench    the benches of the core"
+	@echo "make guard    instructions and allocations against what is committed"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
 	@echo "make loadtest  corsac under load, beside other proxies and itself: 40 minutes"
 	@echo "make loadtest-quick   a part of it, in under five minutes"
@@ -44,6 +45,29 @@ docs: deps
 
 bench: deps
 	$(CARGO) bench --no-default-features
+
+# Counts, no times: the same on a machine that is busy. Each suite runs, even after one
+# that fails. guard-update writes benches/guard/baseline anew.
+GUARD ?= check
+guard:
+	@$(MAKE) --no-print-directory --keep-going guard-allocations guard-core guard-access-log
+
+guard-update:
+	@$(MAKE) --no-print-directory guard GUARD=update
+
+# By the build that `make test` makes: optimising changes no count.
+guard-allocations: deps
+	$(CARGO) bench --quiet --profile dev --bench guard_allocations -- $(GUARD)
+
+guard-core: deps valgrind
+	$(CARGO) bench --quiet --no-default-features --bench guard_core -- $(GUARD)
+
+# Apart, since it is built with Pingora: minutes.
+guard-access-log: deps valgrind
+	$(CARGO) bench --quiet --no-default-features --features server --bench guard_access_log -- $(GUARD)
+
+valgrind:
+	@scripts/install-deps valgrind
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = origin acrh path route_table configuration

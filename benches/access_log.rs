@@ -6,20 +6,15 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
-use std::time::Duration;
+#[path = "cases/access_log.rs"]
+mod cases;
 
-use corsac::{
-    config::LogFormat,
-    metrics::Metrics,
-    proxy::{AccessLog, Chosen, Line},
-};
-use divan::{AllocProfiler, Bencher, black_box};
-use http::Version;
+use cases::LINES;
+use corsac::config::LogFormat;
+use divan::{AllocProfiler, Bencher};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
-
-const LINES: u32 = 100;
 
 fn main() {
     divan::main();
@@ -36,43 +31,5 @@ fn combined(bencher: Bencher<'_, '_>) {
 }
 
 fn write(bencher: Bencher<'_, '_>, format: LogFormat) {
-    let (log, lines) = AccessLog::queue(format, Metrics::new().access_log_dropped());
-    let (line, mut batch) = (line(), Vec::new());
-    bencher.counter(LINES).bench_local(|| {
-        for _ in 0..LINES {
-            log.write(black_box(&line));
-        }
-        let write = |lines: &mut Vec<u8>| {
-            lines.clear();
-            Ok(())
-        };
-        lines.take(&mut batch, write).unwrap();
-    });
-}
-
-fn line() -> Line<'static> {
-    let chosen = |text: &'static str| Chosen(text.as_bytes());
-    Line {
-        time: "2026-01-31T12:00:00.123Z".parse().unwrap(),
-        request_id: Some(chosen("01930f3e-7b2a-7c3d-8e4f-0123456789ab")),
-        client: Some("192.0.2.7:4711".parse().unwrap()),
-        method: chosen("GET"),
-        host: Some(chosen("api.example.com")),
-        path: chosen("/v1/orders/7"),
-        version: Version::HTTP_11,
-        route: Some("shop/orders"),
-        status: Some(200),
-        bytes_in: 0,
-        bytes_out: 17,
-        duration: Duration::from_micros(1_234),
-        upstream: Some("10.0.1.11:8080".parse().unwrap()),
-        reason: None,
-        cors_kind: Some("actual"),
-        cors_reason: Some("ok"),
-        origin: Some(chosen("https://app.example.com")),
-        referer: Some(chosen("https://app.example.com/orders")),
-        user_agent: Some(chosen(
-            "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
-        )),
-    }
+    bencher.counter(LINES).bench_local(cases::hundred_lines(format));
 }

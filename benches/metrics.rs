@@ -6,19 +6,21 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may panic")]
 
+#[path = "cases/metrics.rs"]
+mod cases;
+
 use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use corsac::{
     carried::Carried,
     config,
-    cors::{Kind, Mode, Overridden, Reason},
-    edits::HeaderEdits,
-    metrics::{Direction, Metrics, RouteMetrics, UpstreamMetrics},
+    cors::{Kind, Mode, Reason},
+    metrics::{Direction, Metrics, RouteMetrics},
     refused::RefusedOrigins,
     snapshot::{Snapshot, SnapshotCell},
 };
 use divan::{AllocProfiler, Bencher, black_box};
-use http::{HeaderMap, HeaderValue, StatusCode, header::ACCESS_CONTROL_ALLOW_ORIGIN};
+use http::StatusCode;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -29,25 +31,7 @@ fn main() {
 
 #[divan::bench(threads = [1, 2])]
 fn request(bencher: Bencher<'_, '_>) {
-    let metrics = Metrics::new();
-    let route = RouteMetrics::new("shop", "shop/orders");
-    let upstream = UpstreamMetrics::new("app");
-    let response =
-        HeaderMap::from_iter([(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
-    let mut edits = HeaderEdits::new();
-    edits.set(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("https://a.example"));
-    let count = || {
-        let _in_flight = metrics.request();
-        route.decision(Kind::Actual, Reason::Ok, Mode::Enforce);
-        upstream.answered(Duration::from_millis(3));
-        route.overridden(Overridden::of(black_box(&edits), black_box(&response)));
-        route.request(black_box(Some(StatusCode::OK)), Duration::from_millis(4));
-        route.bytes(Direction::In, 0);
-        route.bytes(Direction::Out, 1234);
-    };
-    // The first of each kind makes its series.
-    count();
-    bencher.bench(count);
+    bencher.bench(cases::request());
 }
 
 #[divan::bench]
