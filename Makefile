@@ -5,7 +5,8 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-.PHONY: help demo test lint core unit docs bench fuzz loadtest-reload loadtest-upgrade deny release \
+.PHONY: help demo test lint core unit docs bench fuzz \
+  loadtest loadtest-quick loadtest-reload loadtest-upgrade loadtest-deps deny release \
   deb tarball test-systemd test-packages debug cargo-deb deps
 
 help:
@@ -14,7 +15,9 @@ help:
 	@echo "make core     the pure core alone, without Pingora: seconds"
 	@echo "make bench    the benches of the core"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
-	@echo "make loadtest-reload  what a reload, metrics and logs cost, under load"
+	@echo "make loadtest  corsac under load, beside other proxies and itself: 40 minutes"
+	@echo "make loadtest-quick   a part of it, in under five minutes"
+	@echo "make loadtest-reload  what a reload and the access log cost, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
@@ -52,14 +55,32 @@ fuzz:
 	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
-# What a reload and what counting cost: the figures of docs/performance.md.
+# corsac under load, beside other proxies and itself: docs/performance.md.
+LOADTEST = $(CARGO_TARGET_DIR)/loadtest
+RUN_LOADTEST = loadtest/run.py --corsac $(CARGO_TARGET_DIR)/release/corsac \
+  --bare-pingora $(CARGO_TARGET_DIR)/release/bare-pingora --venv $(LOADTEST)/venv
+# More arguments; `loadtest/run.py --help` has them.
+LOADTEST_ARGS ?=
+loadtest: release loadtest-deps
+	$(RUN_LOADTEST) --out $(LOADTEST)/results.json $(LOADTEST_ARGS)
+
+loadtest-quick: release loadtest-deps
+	$(RUN_LOADTEST) --quick --out $(LOADTEST)/quick.json $(LOADTEST_ARGS)
+
+# What a reload and what the access log cost.
 loadtest-reload: release
-	@command -v wrk >/dev/null || scripts/install-deps wrk
+	@scripts/install-deps wrk
 	loadtest/reload.py $(CARGO_TARGET_DIR)/release/corsac
+	$(RUN_LOADTEST) --out $(LOADTEST)/log.json --proxies corsac --only pair-log
+
+loadtest-deps: deps
+	@scripts/install-peers $(LOADTEST)/venv
+	@python3 -m unittest discover --quiet --start-directory loadtest
+	$(CARGO) build --release --quiet --manifest-path loadtest/bare-pingora/Cargo.toml
 
 # What an upgrade costs its clients: the table of docs/operations.md.
 loadtest-upgrade: release
-	@command -v wrk >/dev/null || scripts/install-deps wrk
+	@scripts/install-deps wrk
 	loadtest/upgrade.py $(CARGO_TARGET_DIR)/release/corsac
 
 deny:

@@ -1,0 +1,97 @@
+//! Pingora's proxy as its documentation shows it, and nothing else: no routing, no CORS, no
+//! logs, no metrics, no timeouts towards the origin. What corsac costs beyond this is
+//! corsac's own.
+//!
+//! An `OPTIONS` request gets one fixed answer, so that a preflight has a floor, too.
+//!
+//! Usage: `bare-pingora LISTEN ORIGIN`, both as `ADDRESS:PORT`. One thread.
+
+use std::{env, error::Error, net::SocketAddr, process::ExitCode};
+
+use async_trait::async_trait;
+use http::{Method, StatusCode, header};
+use pingora_core::{
+    Result,
+    listeners::{L4BufferSettings, ListenerConfig},
+    modules::http::HttpModules,
+    server::{Server, configuration::ServerConf},
+    upstreams::peer::HttpPeer,
+};
+use pingora_http::ResponseHeader;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bytes of the buffers of a client's connection. Pingora's own sizes are 64 KiB for reads,
+/// which idle connections would pay for, and 1,460 for writes.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
+struct Bare {
+    origin: SocketAddr,
+    /// The answer to every `OPTIONS`.
+    preflight: ResponseHeader,
+}
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+
+    fn new_ctx(&self) -> Self::CTX {}
+
+    /// None: Pingora's default adds compression, which corsac leaves out, too.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, _ctx: &mut ()) -> Result<bool> {
+        if session.req_header().method != Method::OPTIONS {
+            return Ok(false);
+        }
+        session.write_response_header(Box::new(self.preflight.clone()), true).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.origin, false, String::new())))
+    }
+}
+
+/// The headers that the load test's policy has for its one origin: the same bytes to write.
+fn preflight() -> Result<ResponseHeader> {
+    let mut answer = ResponseHeader::build_no_case(StatusCode::OK, Some(7))?;
+    answer.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "https://app.example.com")?;
+    answer.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
+    answer.insert_header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST,PUT,DELETE")?;
+    answer.insert_header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization,content-type")?;
+    answer.insert_header(header::ACCESS_CONTROL_MAX_AGE, "600")?;
+    answer.insert_header(header::VARY, "Origin")?;
+    answer.insert_header(header::CONTENT_LENGTH, "0")?;
+    Ok(answer)
+}
+
+fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
+    let mut server =
+        Server::new_with_opt_and_conf(None, ServerConf { threads: 1, ..ServerConf::default() });
+    server.bootstrap();
+    let bare = Bare { origin: origin.parse()?, preflight: preflight()? };
+    let mut service = http_proxy_service(&server.configuration, bare);
+    let buffers = L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES);
+    service.add_listener(ListenerConfig::tcp(listen).l4_buffer(buffers));
+    server.add_service(service);
+    Ok(server)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [listen, origin] = arguments.as_slice() else {
+        eprintln!("usage: bare-pingora LISTEN ORIGIN");
+        return ExitCode::from(2);
+    };
+    match start(listen, origin) {
+        Ok(server) => server.run_forever(),
+        Err(error) => {
+            eprintln!("bare-pingora: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,170 @@
+"""One measurement: wrk in front, the kernel's clocks for CPU, and what is made of many."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import re
+import socket
+import statistics
+import subprocess
+import time
+
+from proxies import APP, HERE
+
+RELOAD_LIMIT_S = 30
+# For each route. Of routes asked for at random, e^-5 = 0.7 % are left out by five times their number.
+WARM_UP_REQUESTS = 5
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+def parse_wrk(text):
+    """What wrk has printed: requests, seconds, percentiles in ms, and how many failed."""
+    done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", text)
+    percentiles = {
+        f"p{percent}_ms": float(number) * _UNITS[unit]
+        for percent, number, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)\b", text, re.M)
+    }
+    failed = [int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text)]
+    for line in re.findall(r"Socket errors: (.*)", text):
+        failed += map(int, re.findall(r"\d+", line))
+    return {
+        "requests": int(done[1]),
+        "seconds": float(done[2]) * _UNITS[done[3]] / 1e3,
+        **percentiles,
+        "failed": sum(failed),
+    }
+
+
+class Bench:
+    """Who asks: wrk, on the cores that it has."""
+
+    def __init__(self, wrk, cores):
+        self.command = ["taskset", "-c", cores, wrk, "-t1", "--latency"]
+
+    def wrk(self, port, seconds, script, arguments=(), path="/", connections=64):
+        """`seconds` of a closed loop against `port`."""
+        ran = subprocess.run(
+            [*self.command, f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", HERE / "wrk" / script,
+             f"http://127.0.0.1:{port}{path}", "--", *arguments],
+            capture_output=True, text=True, check=True,
+        )
+        return parse_wrk(ran.stdout)
+
+    def load(self, proxy, seconds, script, arguments=(), path="/", connections=64):
+        """The same against a proxy, with what it cost the proxy."""
+        cpu, start = proxy.cpu_ns(), time.monotonic()
+        sample = self.wrk(proxy.port, seconds, script, arguments, path, connections)
+        cpu, wall = proxy.cpu_ns() - cpu, time.monotonic() - start
+        requests = max(1, sample["requests"])
+        return sample | {
+            "rps": sample["requests"] / sample["seconds"],
+            "cpu_us": cpu / 1e3 / requests,
+            # Of one core: below 1, the proxy has waited for the origin or for wrk.
+            "busy": cpu / 1e9 / wall,
+            "memory_kib": proxy.memory_kib(),
+        }
+
+    def warm_up(self, proxy, routes, script, arguments=(), path="/", connections=64):
+        """At least 1 s, and until nearly every route was asked for: its first request costs more."""
+        requests = 0
+        while requests <= WARM_UP_REQUESTS * routes:
+            requests += self.wrk(proxy.port, 1, script, arguments, path, connections)["requests"]
+
+
+def idle_connections(proxy, count):
+    """Resident memory before and with `count` connections, each of which has had one answer."""
+    request = b"GET / HTTP/1.1\r\nHost: idle.example\r\nOrigin: https://app.example.com\r\n\r\n"
+    before = proxy.memory_kib()
+    with contextlib.ExitStack() as held:
+        streams = []
+        for _ in range(count):
+            stream = held.enter_context(socket.create_connection(("127.0.0.1", proxy.port), timeout=10))
+            stream.sendall(request)
+            if not _read_answer(stream):
+                break
+            streams.append(stream)
+        after = proxy.memory_kib()
+        for stream in streams:
+            stream.setblocking(False)
+        open_still = sum(_is_open(stream) for stream in streams)
+    return {
+        "connections": open_still,
+        "failed": count - open_still,
+        "before_kib": before,
+        "after_kib": after,
+        "kib_each": (after - before) / max(1, open_still),
+    }
+
+
+def _read_answer(stream):
+    """Whether a whole answer came: of the origin's, all arrives within a few reads."""
+    answer = b""
+    while not answer.endswith(b"hello, hello, hello\n"):
+        more = stream.recv(4096)
+        if not more:
+            return False
+        answer += more
+    return True
+
+
+def _is_open(stream):
+    try:
+        return stream.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def summary(samples):
+    """The medians of all figures, the spread of CPU, and the sum of failures."""
+    numbers = {
+        name: statistics.median(sample[name] for sample in samples)
+        for name in ("rps", "cpu_us", "p50_ms", "p99_ms", "busy", "memory_kib")
+    }
+    return numbers | {
+        "cpu_spread": spread([sample["cpu_us"] for sample in samples]),
+        "failed": sum(sample["failed"] for sample in samples),
+        "requests": sum(sample["requests"] for sample in samples),
+        "rounds": samples,
+    }
+
+
+def spread(values):
+    """Half the range, as a part of the median."""
+    return (max(values) - min(values)) / 2 / statistics.median(values)
+
+
+def ratio(over, under):
+    """The median of the ratios round by round: what changes between rounds falls out."""
+    return statistics.median(a["cpu_us"] / b["cpu_us"] for a, b in zip(over, under, strict=True))
+
+
+def reload_under_load(bench, proxy, settings, seconds, connections=64):
+    """A time without a reload, then as long a time with one after its first third.
+
+    `settings` are the new ones; they must have another `max_age`, by which it is seen that
+    they are served.
+    """
+    ask = {"script": "get.lua", "arguments": [APP], "path": "/api/r1/7", "connections": connections}
+    before = bench.wrk(proxy.port, seconds, **ask)
+    with concurrent.futures.ThreadPoolExecutor() as aside:
+        during = aside.submit(bench.wrk, proxy.port, seconds, **ask)
+        time.sleep(seconds / 3)
+        start = time.monotonic()
+        proxy.reload(settings)
+        took = _await_max_age(proxy, settings.max_age, start)
+        return {"before": before, "during": during.result(), "seconds_to_effect": took}
+
+
+def _await_max_age(proxy, max_age, start):
+    preflight = {"Origin": APP, "Access-Control-Request-Method": "PUT"}
+    while time.monotonic() < start + RELOAD_LIMIT_S:
+        try:
+            fields = proxy.ask("OPTIONS", "/api/r1/7", preflight)[1]
+        except (OSError, http.client.HTTPException):
+            continue
+        if ("access-control-max-age", str(max_age)) in fields:
+            return time.monotonic() - start
+        time.sleep(0.02)
+    raise SystemExit(f"{proxy.kind.name} does not serve what it was to reload")

@@ -1,0 +1,387 @@
+"""The proxies: their configurations, and how each is started, reloaded, counted and stopped.
+
+A configuration is a template of `peers/`, where `@NAME@` is a value. A value of several
+lines stands alone on its line and takes that line's indentation.
+"""
+
+import dataclasses
+import http.client
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+HERE = pathlib.Path(__file__).resolve().parent
+APP = "https://app.example.com"
+START_LIMIT_S = 120
+STOP_LIMIT_S = 20
+# Open files of a proxy: as many as it may want, and as few as 10,000 idle connections need.
+FILES_MAX = 65_536
+FILES_MIN = 12_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What of a configuration differs between scenarios."""
+
+    routes: int = 0  # 0: one route for everything
+    origins: int = 1  # listed; one of them is `APP`, unless there are more
+    max_age: int = 600  # in seconds
+    # Of corsac alone:
+    cors: bool = True
+    log: str = "off"
+    threads: int = 1
+
+    def origin_list(self):
+        if self.origins == 1:
+            return [APP]
+        return [f"https://o{n}.example.com" for n in range(self.origins)]
+
+    def prefixes(self):
+        return [f"/api/r{n}/" for n in range(self.routes)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One sort of proxy."""
+
+    name: str
+    binary: str  # its key in `Tools`
+    arguments: list[str]  # `@NAME@` as in templates
+    templates: list[str] = dataclasses.field(default_factory=list)
+    origins: Callable[[list[str]], str] = lambda origins: ""
+    routes: Callable[[list[str]], str] = lambda prefixes: ""
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    # What makes it read its files again; None: a file that is replaced does.
+    reload: Callable[["Proxy"], None] | None = None
+    reloads: bool = True
+
+
+def _lines(lines):
+    return "\n".join(lines)
+
+
+def _quoted(origins):
+    return ", ".join(f'"{origin}"' for origin in origins)
+
+
+def _corsac_routes(prefixes):
+    if not prefixes:
+        return '[services.app.routes.all]\npaths = "/*"'
+    return _lines(
+        f'[services.app.routes.r{n}]\npaths = "{prefix}:id"' for n, prefix in enumerate(prefixes)
+    )
+
+
+def _nginx_routes(prefixes):
+    if not prefixes:
+        return "location / {\n    proxy_pass http://app;\n}"
+    return _lines(
+        [f"location {prefix} {{ proxy_pass http://app; }}" for prefix in prefixes]
+        + ["location / { return 404; }"]
+    )
+
+
+def _haproxy_routes(prefixes):
+    if not prefixes:
+        return "default_backend app"
+    return "use_backend app if { path -m beg -f @DIR@/routes.lst }"
+
+
+def _envoy_routes(prefixes):
+    if not prefixes:
+        return 'routes:\n  - match: { prefix: "/" }\n    route: { cluster: app }'
+    # A list of routes is searched one by one; this is Envoy's way to have many.
+    head = """matcher:
+  matcher_tree:
+    input:
+      name: path
+      typed_config:
+        "@type": type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput
+        header_name: ":path"
+    prefix_match_map:
+      map:"""
+    route = (
+        '{ action: { name: route, typed_config: { "@type": '
+        "type.googleapis.com/envoy.config.route.v3.Route, "
+        'match: { prefix: "/" }, route: { cluster: app } } } }'
+    )
+    return _lines([head, *(f'        "{prefix}": {route}' for prefix in prefixes)])
+
+
+def _traefik_routes(prefixes):
+    rest = "entryPoints: [web], middlewares: [cors], service: app }"
+    return _lines(
+        f'r{n}: {{ rule: "PathPrefix(`{prefix}`)", {rest}'
+        for n, prefix in enumerate(prefixes or ["/"])
+    )
+
+
+def _caddy_routes(prefixes):
+    if not prefixes:
+        return "import edge"
+    return _lines(
+        ["@routed {", *(f"\tpath {prefix}*" for prefix in prefixes), "}"]
+        + ["handle @routed {", "\timport edge", "}", "handle {", "\trespond 404", "}"]
+    )
+
+
+def _run(proxy, *arguments):
+    subprocess.run(
+        [proxy.binary, *arguments],
+        cwd=proxy.dir, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+
+
+KINDS = [
+    Kind(
+        "corsac", "corsac", ["run", "--config", "corsac.toml"], ["corsac.toml"],
+        origins=_quoted, routes=_corsac_routes,
+        reload=lambda proxy: _run(proxy, "reload", "--wait", "--socket", "admin.sock"),
+    ),
+    Kind("bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@"], reloads=False),
+    Kind(
+        "HAProxy", "haproxy", ["-W", "-db", "-f", "haproxy.cfg"], ["haproxy.cfg"],
+        routes=_haproxy_routes,
+        reload=lambda proxy: proxy.process.send_signal(signal.SIGUSR2),
+    ),
+    Kind(
+        "nginx", "nginx", ["-p", "@DIR@", "-e", "@DIR@/error.log", "-c", "@DIR@/nginx.conf"],
+        ["nginx.conf"],
+        origins=lambda origins: _lines(f'"{origin}" $http_origin;' for origin in origins),
+        routes=_nginx_routes,
+        reload=lambda proxy: proxy.process.send_signal(signal.SIGHUP),
+    ),
+    Kind(
+        "Envoy", "envoy",
+        ["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
+        ["envoy.yaml", "envoy-listener.yaml"],
+        origins=lambda origins: _lines(f'- exact: "{origin}"' for origin in origins),
+        routes=_envoy_routes,
+    ),
+    Kind(
+        "Traefik", "traefik", ["--configFile=@DIR@/traefik.yaml"],
+        ["traefik.yaml", "traefik-dynamic.yaml"],
+        origins=_quoted, routes=_traefik_routes, environment={"GOMAXPROCS": "1"},
+    ),
+    Kind(
+        "Caddy", "caddy", ["run", "--config", "Caddyfile"], ["Caddyfile"],
+        origins=lambda origins: _lines(f"header Origin {origin}" for origin in origins),
+        routes=_caddy_routes, environment={"GOMAXPROCS": "1"},
+        reload=lambda proxy: _run(
+            proxy, "reload", "--force", "--config", "Caddyfile",
+            "--address", f"unix/{proxy.dir}/admin.sock",
+        ),
+    ),
+]
+ORIGIN = Kind(
+    "origin", "nginx", ["-p", "@DIR@", "-e", "@DIR@/error.log", "-c", "@DIR@/origin.conf"],
+    ["origin.conf"],
+)
+CORSAC = KINDS[0]
+
+
+class Tools:
+    """Where the programs are: given, on the PATH, or in the virtual environment."""
+
+    def __init__(self, corsac, bare_pingora=None, venv=None):
+        self.paths = {"corsac": corsac, "bare-pingora": bare_pingora}
+        if venv:
+            # Envoy's wheel has a script in bin/, and the program beside its modules.
+            envoy = next(pathlib.Path(venv).glob("lib/*/site-packages/envoy/_bin/envoy"), None)
+            self.paths |= {"envoy": envoy, **{n: f"{venv}/bin/{n}" for n in ("traefik", "caddy")}}
+        search = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+        self.paths |= {n: shutil.which(n, path=search) for n in ("nginx", "haproxy", "wrk")}
+
+    def path(self, name):
+        path = self.paths.get(name)
+        if not path or not os.path.exists(path):
+            raise SystemExit(f"{name} is not there: `make loadtest` installs it")
+        return os.path.abspath(path)
+
+
+class Proxy:
+    """A process of a kind, on a free port of the loopback, with a folder of its own."""
+
+    def __init__(self, kind, folder, tools, cores, origin=None, settings=Settings()):
+        self.kind = kind
+        self.origin = origin
+        self.dir = pathlib.Path(folder)
+        self.dir.mkdir(parents=True)
+        self.port = _free_port()
+        self.binary = tools.path(kind.binary)
+        self.write(settings)
+        # Not in its folder: corsac reads its configuration again when something changes there.
+        self.said = self.dir.with_name(f"{self.dir.name}.log")
+        self.log = self.said.open("wb")
+        self.process = subprocess.Popen(
+            ["taskset", "-c", cores, self.binary]
+            + [fill(argument, self.values(settings)) for argument in kind.arguments],
+            cwd=self.dir, env=os.environ | kind.environment, stdin=subprocess.DEVNULL,
+            # stdout is where an access log goes.
+            stdout=subprocess.DEVNULL, stderr=self.log, start_new_session=True,
+        )
+        self._await_ready(settings)
+
+    def values(self, settings):
+        """What stands for the names of a template."""
+        origins, prefixes = settings.origin_list(), settings.prefixes()
+        values = {
+            "ROUTES": self.kind.routes(prefixes), "ORIGINS": self.kind.origins(origins),
+            "DIR": self.dir, "LISTEN": f"127.0.0.1:{self.port}", "PORT": self.port,
+            "MAX_AGE": settings.max_age, "CORS": '"app"' if settings.cors else "false",
+            "LOG": settings.log, "THREADS": settings.threads,
+        }
+        if self.origin:
+            values["ORIGIN_PORT"] = self.origin.port
+            values["ORIGIN"] = f"127.0.0.1:{self.origin.port}"
+        return values
+
+    def write(self, settings):
+        """Writes the configuration, each file in one step."""
+        values = self.values(settings)
+        texts = {name: fill((HERE / "peers" / name).read_text(), values) for name in self.kind.templates}
+        # HAProxy has its lists in files.
+        texts["origins.lst"] = _lines(settings.origin_list()) + "\n"
+        texts["routes.lst"] = _lines(settings.prefixes()) + "\n"
+        for name, text in texts.items():
+            fresh = self.dir / f"{name}.fresh"
+            fresh.write_text(text)
+            fresh.rename(self.dir / name)
+
+    def reload(self, settings):
+        self.write(settings)
+        if self.kind.reload:
+            self.kind.reload(self)
+
+    def _await_ready(self, settings):
+        path = "/api/r0/7" if settings.routes else "/"
+        end = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                if self.ask("GET", path)[0] == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.02)
+        self.stop()
+        said = self.said.read_text(errors="replace")[-2000:]
+        raise SystemExit(f"{self.kind.name} does not start; see {self.dir}:\n{said}")
+
+    def ask(self, method, path, headers=(), body=None):
+        """One request: its status, headers as (lower-case name, value), and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            fields = [(name.lower(), value) for name, value in answer.getheaders()]
+            return answer.status, fields, answer.read()
+        finally:
+            connection.close()
+
+    def admin(self, path):
+        """What corsac's admin socket answers."""
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(self.dir / "admin.sock"))
+            stream.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: stream.recv(65536), b""))
+        return answer.partition(b"\r\n\r\n")[2].decode()
+
+    def cpu_ns(self):
+        """CPU time of all its threads and processes, from the kernel's own clocks."""
+        return sum(_cpu_ns(pid) for pid in _tree(self.process.pid))
+
+    def memory_kib(self):
+        """Resident memory of all its processes; what they share counts for each."""
+        return sum(_memory_kib(pid) for pid in _tree(self.process.pid))
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                pass
+        # Workers that an old configuration has left: the session is the proxy's own.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.log.close()
+
+
+def fill(template, values):
+    """The template with its values; a value may have names of its own."""
+    def block(match):
+        indent, name = match.groups()
+        if name not in values:
+            return match[0]
+        return "\n".join(indent + line for line in str(values[name]).split("\n"))
+
+    def word(match):
+        return str(values.get(match[1], match[0]))
+
+    text = re.sub(r"^([ \t]*)@([A-Z_]+)@$", block, template, flags=re.MULTILINE)
+    return re.sub(r"@([A-Z_]+)@", word, text)
+
+
+def start_origin(folder, tools, cores):
+    """The origin behind all of them, with a file of 1 MiB at /1m."""
+    origin = Proxy(ORIGIN, folder, tools, cores)
+    (origin.dir / "1m").write_bytes(bytes(range(256)) * 4096)
+    return origin
+
+
+def prepare_process():
+    """Raises the limit of open files, also for what is started; makes SIGTERM end what was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, max(FILES_MAX, hard)))
+    except (ValueError, OSError):
+        if hard < FILES_MIN:
+            raise SystemExit(f"it needs {FILES_MIN} open files: ulimit -Hn says {hard}") from None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _tree(pid):
+    pids = [pid]
+    for parent in pids:
+        for thread in pathlib.Path(f"/proc/{parent}/task").glob("*"):
+            try:
+                pids += map(int, (thread / "children").read_text().split())
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+    return pids
+
+
+def _cpu_ns(pid):
+    try:
+        # The clock of another process: clock_getcpuclockid(3). Unlike /proc, it counts in
+        # nanoseconds, and keeps the time of threads that have ended.
+        return time.clock_gettime_ns((~pid << 3) | 2)
+    except OSError:
+        return 0
+
+
+def _memory_kib(pid):
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    return int(found[1]) if found else 0

@@ -1,0 +1,133 @@
+"""What is asked, what must be answered, what is compared, and the targets: all of it data."""
+
+import dataclasses
+
+from proxies import APP, Settings
+
+EVIL = "https://evil.example"
+HELLO = b"hello, hello, hello\n"
+MEBIBYTE = bytes(range(256)) * 4096
+LISTED = {"access-control-allow-origin": APP, "access-control-allow-credentials": "true"}
+ANSWERED = LISTED | {
+    "access-control-allow-methods": "GET,POST,PUT,DELETE",
+    "access-control-allow-headers": "authorization,content-type",
+    "access-control-max-age": "600",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A request, and the answer that every proxy must give to it: always 200, with `Vary: Origin`."""
+
+    method: str = "GET"
+    path: str = "/"
+    headers: dict[str, str] = dataclasses.field(default_factory=lambda: {"Origin": APP})
+    body: bytes | None = None
+    cors: dict[str, str] = dataclasses.field(default_factory=lambda: LISTED)
+    answer: bytes = HELLO
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    probes: list[Probe]
+    script: str
+    arguments: list[str] = dataclasses.field(default_factory=list)
+    path: str = "/"
+    settings: Settings = Settings()
+    connections: int = 64
+    quick: bool = False  # whether the short run has it, too
+
+
+GET = Scenario("get", "GET, allowed origin", [Probe()], "get.lua", [APP], quick=True)
+ROUTES = 10_000
+ORIGINS = 1_000
+PREFLIGHT = Probe(
+    "OPTIONS",
+    headers={
+        "Origin": APP,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "content-type",
+    },
+    cors=ANSWERED,
+    answer=b"",
+)
+
+
+def _listed(origin):
+    return Probe(headers={"Origin": origin}, cors=LISTED | {"access-control-allow-origin": origin})
+
+
+SCENARIOS = [
+    Scenario("preflight", "preflight, answered at the edge", [PREFLIGHT], "preflight.lua", quick=True),
+    GET,
+    Scenario("plain", "GET, no origin", [Probe(headers={}, cors={})], "get.lua", quick=True),
+    Scenario("denied", "GET, denied origin", [Probe(headers={"Origin": EVIL}, cors={})], "get.lua", [EVIL]),
+    Scenario("post", "POST of 16 KiB", [Probe("POST", body=b"x" * 16384)], "post.lua"),
+    Scenario(
+        "download", "GET of 1 MiB", [Probe(path="/1m", answer=MEBIBYTE)], "get.lua", [APP],
+        path="/1m", connections=16,
+    ),
+    Scenario(
+        "close", "GET, a connection for each",
+        [Probe(headers={"Origin": APP, "Connection": "close"})], "get.lua", [APP, "close"], quick=True,
+    ),
+    Scenario(
+        "routes", f"{ROUTES:,} routes at random", [Probe(path=f"/api/r{n}/7") for n in (0, 4321, ROUTES - 1)],
+        "routes.lua", [str(ROUTES)], settings=Settings(routes=ROUTES),
+    ),
+    Scenario(
+        "origins", f"{ORIGINS:,} origins at random",
+        [_listed(f"https://o{n}.example.com") for n in (0, 432, ORIGINS - 1)]
+        + [Probe(headers={"Origin": "https://o1000.example.com"}, cors={})],
+        "origins.lua", [str(ORIGINS)], settings=Settings(origins=ORIGINS),
+    ),
+]
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two corsacs that differ in one setting; `over` is measured as a multiple of `under`."""
+
+    name: str
+    title: str
+    over: Settings
+    under: Settings
+    limit: float
+    script: str = "get.lua"
+    over_arguments: tuple[str, ...] = (APP,)
+    under_arguments: tuple[str, ...] = (APP,)
+    pinned: bool = True
+    quick: bool = False
+
+
+PAIRS = [
+    Pair("cors", "CORS on / off", Settings(), Settings(cors=False), 1.02, quick=True),
+    Pair(
+        "routes", "100,000 routes / 10", Settings(routes=100_000), Settings(routes=10), 1.03,
+        "routes.lua", ("100000",), ("10",),
+    ),
+    Pair(
+        "origins", "1,000 listed origins / 1", Settings(origins=1000), Settings(), 1.01,
+        "origins.lua", ("1000",), ("1", APP),
+    ),
+    # Both on all cores, so that only the number of threads differs.
+    Pair("threads", "2 threads / 1", Settings(threads=2), Settings(), 1.10, pinned=False),
+    # stdout is /dev/null: what it costs to make lines, not to keep them.
+    Pair("log", "access log on / off", Settings(log="stdout"), Settings(), 1.05),
+]
+
+IDLE_CONNECTIONS = 10_000
+IDLE_KIB_MAX = 32
+FLOOR_LIMIT = 1.08
+
+# (scenario, over, under, limit, whether the limit is the most): CPU for each request.
+RATIOS = [
+    *((s.name, "corsac", "bare Pingora", FLOOR_LIMIT, True) for s in SCENARIOS),
+    ("preflight", "corsac", "HAProxy", 1.0, True),
+    ("preflight", "corsac", "nginx", 1.4, True),
+    ("get", "corsac", "HAProxy", 1.2, True),
+    ("get", "Envoy", "corsac", 1.8, False),
+    ("get", "Traefik", "corsac", 2.3, False),
+    ("get", "Caddy", "corsac", 3.0, False),
+]
