@@ -6,8 +6,9 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
-  guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-reload loadtest-upgrade \
-  loadtest-deps deny release deb tarball test-systemd test-packages debug cargo-deb deps
+  guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-reload \
+  loadtest-upgrade loadtest-deps deny release release-pgo deb tarball test-systemd test-packages \
+  debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -18,10 +19,12 @@ help:
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
 	@echo "make loadtest  corsac under load, beside other proxies and itself: 40 minutes"
 	@echo "make loadtest-quick   a part of it, in under five minutes"
+	@echo "make loadtest-builds  what a profile-guided build gives: 10 minutes"
 	@echo "make loadtest-reload  what a reload and the access log cost, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
+	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
 	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
 	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
@@ -81,20 +84,27 @@ fuzz:
 
 # corsac under load, beside other proxies and itself: docs/performance.md.
 LOADTEST = $(CARGO_TARGET_DIR)/loadtest
-RUN_LOADTEST = loadtest/run.py --corsac $(CARGO_TARGET_DIR)/release/corsac \
+# Which build: MEASURED=release-pgo is the one that packages have.
+MEASURED ?= release
+RUN_LOADTEST = loadtest/run.py --corsac $(CARGO_TARGET_DIR)/$(MEASURED)/corsac \
   --bare-pingora $(CARGO_TARGET_DIR)/release/bare-pingora --venv $(LOADTEST)/venv
 # More arguments; `loadtest/run.py --help` has them.
 LOADTEST_ARGS ?=
-loadtest: release loadtest-deps
+loadtest: $(MEASURED) loadtest-deps
 	$(RUN_LOADTEST) --out $(LOADTEST)/results.json $(LOADTEST_ARGS)
 
-loadtest-quick: release loadtest-deps
+loadtest-quick: $(MEASURED) loadtest-deps
 	$(RUN_LOADTEST) --quick --out $(LOADTEST)/quick.json $(LOADTEST_ARGS)
 
+# A profile-guided build beside a plain one.
+loadtest-builds: release release-pgo
+	loadtest/run.py --corsac $(CARGO_TARGET_DIR)/release-pgo/corsac --other $(CARGO_TARGET_DIR)/release/corsac \
+	  --proxies corsac "other corsac" --only scenarios --out $(LOADTEST)/builds.json $(LOADTEST_ARGS)
+
 # What a reload and what the access log cost.
-loadtest-reload: release
+loadtest-reload: $(MEASURED)
 	@scripts/install-deps wrk
-	loadtest/reload.py $(CARGO_TARGET_DIR)/release/corsac
+	loadtest/reload.py $(CARGO_TARGET_DIR)/$(MEASURED)/corsac
 	$(RUN_LOADTEST) --out $(LOADTEST)/log.json --proxies corsac --only pair-log
 
 loadtest-deps: deps
@@ -114,16 +124,25 @@ deny:
 release: deps
 	$(CARGO) build --release
 
+# Guided by a profile: docs/performance.md. PROFILE is one of another run, to build the same again.
+PROFILE ?=
+release-pgo: deps
+	@scripts/install-deps wrk llvm-profdata-19=llvm-19
+	scripts/release-pgo $(CARGO_TARGET_DIR)/release-pgo $(PROFILE)
+
 # What is made of a binary: packages, below a folder that stands for `target`.
 PACKAGES = $(CARGO_TARGET_DIR)/packages
 CARGO_DEB = CARGO_TARGET_DIR=$(1) $(CARGO) deb --quiet --no-build --locked $(2)
 
-deb: release cargo-deb
-	packaging/stage $(CARGO_TARGET_DIR)/release/corsac $(PACKAGES)/release
+# The build that is packaged; PACKAGED=release is one without a profile.
+PACKAGED ?= release-pgo
+
+deb: $(PACKAGED) cargo-deb
+	packaging/stage $(CARGO_TARGET_DIR)/$(PACKAGED)/corsac $(PACKAGES)/release
 	$(call CARGO_DEB,$(PACKAGES),--dbgsym)
 
-tarball: release
-	packaging/stage $(CARGO_TARGET_DIR)/release/corsac $(PACKAGES)/release
+tarball: $(PACKAGED)
+	packaging/stage $(CARGO_TARGET_DIR)/$(PACKAGED)/corsac $(PACKAGES)/release
 	packaging/tarball $(PACKAGES)/release $(PACKAGES)
 
 # A package of the binary that `make test` has built, and not of a release, which takes

@@ -7,10 +7,10 @@ import re
 import subprocess
 import time
 
-from proxies import HERE
+from proxies import CORSACS, HERE, KINDS
 
 VERSIONS = {
-    "corsac": ["--version"],
+    **dict.fromkeys(CORSACS, ["--version"]),
     "HAProxy": ["-v"],
     "nginx": ["-v"],
     "Envoy": ["--version"],
@@ -20,8 +20,8 @@ VERSIONS = {
 }
 
 
-def describe(tools, names, build):
-    """The machine, the versions, corsac's build, and what else ran before the run began."""
+def describe(tools, names):
+    """The machine, the versions, corsac's builds, and what else ran before the run began."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": _cpu_model(),
@@ -30,7 +30,7 @@ def describe(tools, names, build):
         "others_busy": _busy_cores(),
         "versions": {name: _version(tools, name) for name in VERSIONS if name in [*names, "wrk", "nginx"]}
         | ({"bare Pingora": _pingora_version()} if "bare Pingora" in names else {}),
-        "build": build,
+        "builds": {name: _build(tools, name) for name in CORSACS if name in names},
         "commit": _commit(),
     }
 
@@ -56,9 +56,20 @@ def _busy_ticks():
 
 
 def _version(tools, name):
-    ran = subprocess.run([tools.path(name.lower()), *VERSIONS[name]], capture_output=True, text=True)
-    found = re.search(r"\d+\.\d+\.\d+", ran.stdout + ran.stderr)
+    found = re.search(r"\d+\.\d+\.\d+", _says(tools, name))
     return found[0] if found else "?"
+
+
+def _build(tools, name):
+    found = re.search(r"^build: (.*)$", _says(tools, name), re.M)
+    return found[1] if found else "?"
+
+
+def _says(tools, name):
+    """What it says of its version."""
+    binary = next((kind.binary for kind in KINDS if kind.name == name), name)
+    ran = subprocess.run([tools.path(binary.lower()), *VERSIONS[name]], capture_output=True, text=True)
+    return ran.stdout + ran.stderr
 
 
 def _pingora_version():

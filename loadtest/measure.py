@@ -4,9 +4,11 @@ import concurrent.futures
 import contextlib
 import http.client
 import re
+import shutil
 import socket
 import statistics
 import subprocess
+import tempfile
 import time
 
 from proxies import APP, HERE
@@ -41,19 +43,19 @@ class Bench:
     def __init__(self, wrk, cores):
         self.command = ["taskset", "-c", cores, wrk, "-t1", "--latency"]
 
-    def wrk(self, port, seconds, script, arguments=(), path="/", connections=64):
-        """`seconds` of a closed loop against `port`."""
+    def wrk(self, port, seconds, script, arguments=(), path="/", connections=64, under=()):
+        """`seconds` of a closed loop against `port`; `under` is what runs wrk."""
         ran = subprocess.run(
-            [*self.command, f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", HERE / "wrk" / script,
-             f"http://127.0.0.1:{port}{path}", "--", *arguments],
+            [*under, *self.command, f"-c{connections}", f"-d{max(1, round(seconds))}s",
+             "-s", HERE / "wrk" / script, f"http://127.0.0.1:{port}{path}", "--", *arguments],
             capture_output=True, text=True, check=True,
         )
         return parse_wrk(ran.stdout)
 
-    def load(self, proxy, seconds, script, arguments=(), path="/", connections=64):
+    def load(self, proxy, seconds, script, arguments=(), path="/", connections=64, under=()):
         """The same against a proxy, with what it cost the proxy."""
         cpu, start = proxy.cpu_ns(), time.monotonic()
-        sample = self.wrk(proxy.port, seconds, script, arguments, path, connections)
+        sample = self.wrk(proxy.port, seconds, script, arguments, path, connections, under)
         cpu, wall = proxy.cpu_ns() - cpu, time.monotonic() - start
         requests = max(1, sample["requests"])
         return sample | {
@@ -63,6 +65,23 @@ class Bench:
             "busy": cpu / 1e9 / wall,
             "memory_kib": proxy.memory_kib(),
         }
+
+    def load_counted(self, proxy, seconds, script, arguments=(), path="/", connections=64):
+        """The same, with the proxy's instructions for each request, the kernel's included, if there is perf.
+
+        Other work on the machine changes them less than time. Counting costs a little itself, so this
+        is for comparing a proxy with itself.
+        """
+        ask = (proxy, seconds, script, arguments, path, connections)
+        if not shutil.which("perf"):
+            return self.load(*ask)
+        with tempfile.NamedTemporaryFile("r") as counts:
+            pids = ",".join(map(str, proxy.pids()))
+            perf = ["perf", "stat", "-x,", "-o", counts.name, "-e", "instructions", "-p", pids, "--"]
+            sample = self.load(*ask, under=perf)
+            # Where the machine does not count, it says so instead of a number.
+            found = re.search(r"^(\d+),,instructions", counts.read(), re.M)
+        return sample | ({"instructions": int(found[1]) / max(1, sample["requests"])} if found else {})
 
     def warm_up(self, proxy, routes, script, arguments=(), path="/", connections=64):
         """At least 1 s, and until nearly every route was asked for: its first request costs more."""
@@ -135,9 +154,16 @@ def spread(values):
     return (max(values) - min(values)) / 2 / statistics.median(values)
 
 
+def ratios(over, under, figure="cpu_us"):
+    """The ratios round by round, sorted: what changes between rounds falls out. None, if it was not measured."""
+    if not all(figure in sample for sample in [*over, *under]):
+        return []
+    return sorted(round(a[figure] / b[figure], 4) for a, b in zip(over, under, strict=True))
+
+
 def ratio(over, under):
-    """The median of the ratios round by round: what changes between rounds falls out."""
-    return statistics.median(a["cpu_us"] / b["cpu_us"] for a, b in zip(over, under, strict=True))
+    """The median of the ratios."""
+    return statistics.median(ratios(over, under))
 
 
 def reload_under_load(bench, proxy, settings, seconds, connections=64):

@@ -140,12 +140,16 @@ def _run(proxy, *arguments):
     )
 
 
+CORSAC = Kind(
+    "corsac", "corsac", ["run", "--config", "corsac.toml"], ["corsac.toml"],
+    origins=_quoted, routes=_corsac_routes,
+    reload=lambda proxy: _run(proxy, "reload", "--wait", "--socket", "admin.sock"),
+)
+# Another build of it, to be compared with.
+OTHER = dataclasses.replace(CORSAC, name="other corsac", binary="other-corsac")
+CORSACS = [CORSAC.name, OTHER.name]
 KINDS = [
-    Kind(
-        "corsac", "corsac", ["run", "--config", "corsac.toml"], ["corsac.toml"],
-        origins=_quoted, routes=_corsac_routes,
-        reload=lambda proxy: _run(proxy, "reload", "--wait", "--socket", "admin.sock"),
-    ),
+    CORSAC,
     Kind("bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@"], reloads=False),
     Kind(
         "HAProxy", "haproxy", ["-W", "-db", "-f", "haproxy.cfg"], ["haproxy.cfg"],
@@ -180,19 +184,19 @@ KINDS = [
             "--address", f"unix/{proxy.dir}/admin.sock",
         ),
     ),
+    OTHER,
 ]
 ORIGIN = Kind(
     "origin", "nginx", ["-p", "@DIR@", "-e", "@DIR@/error.log", "-c", "@DIR@/origin.conf"],
     ["origin.conf"],
 )
-CORSAC = KINDS[0]
 
 
 class Tools:
     """Where the programs are: given, on the PATH, or in the virtual environment."""
 
-    def __init__(self, corsac, bare_pingora=None, venv=None):
-        self.paths = {"corsac": corsac, "bare-pingora": bare_pingora}
+    def __init__(self, corsac, bare_pingora=None, venv=None, other=None):
+        self.paths = {"corsac": corsac, "other-corsac": other, "bare-pingora": bare_pingora}
         if venv:
             # Envoy's wheel has a script in bin/, and the program beside its modules.
             envoy = next(pathlib.Path(venv).glob("lib/*/site-packages/envoy/_bin/envoy"), None)
@@ -294,13 +298,17 @@ class Proxy:
             answer = b"".join(iter(lambda: stream.recv(65536), b""))
         return answer.partition(b"\r\n\r\n")[2].decode()
 
+    def pids(self):
+        """Its process, and all that this has started."""
+        return _tree(self.process.pid)
+
     def cpu_ns(self):
         """CPU time of all its threads and processes, from the kernel's own clocks."""
-        return sum(_cpu_ns(pid) for pid in _tree(self.process.pid))
+        return sum(_cpu_ns(pid) for pid in self.pids())
 
     def memory_kib(self):
         """Resident memory of all its processes; what they share counts for each."""
-        return sum(_memory_kib(pid) for pid in _tree(self.process.pid))
+        return sum(_memory_kib(pid) for pid in self.pids())
 
     def stop(self):
         if self.process.poll() is None:

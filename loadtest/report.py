@@ -4,8 +4,8 @@ from statistics import median
 
 import chart
 from agreement import KNOWN
-from measure import ratio
-from proxies import HERE, KINDS
+from measure import ratio, ratios
+from proxies import CORSACS, HERE, KINDS
 from scenarios import IDLE_CONNECTIONS, IDLE_KIB_MAX, PAIRS, RATIOS, ROUTES, SCENARIOS
 
 DOCS = HERE.parent / "docs"
@@ -15,18 +15,19 @@ BEGIN, END = "<!-- loadtest: begin -->", "<!-- loadtest: end -->"
 def markdown(results):
     """All tables, for a terminal and for the documentation."""
     parts = [environment_text(results), *scenario_tables(results), memory_and_reload(results)]
-    parts += [pair_table(results), target_table(results), difference_table(results)]
+    parts += [build_table(results), pair_table(results), target_table(results), difference_table(results)]
     return "\n\n".join(part for part in parts if part)
 
 
 def environment_text(results):
     env = results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
+    builds = ", ".join(f"{name} {build}" for name, build in env["builds"].items())
     plan = results["plan"]
     return (
         f"Measured on {env['date']}: {env['cpu']}, {env['cores']} cores, Linux {env['kernel']}; others kept "
         f"{env['others_busy']:.1f} cores busy before it began. {versions}. corsac of commit {env['commit']}, "
-        f"built as {env['build']}. Medians of {plan['rounds']} rounds of {plan['seconds']} s."
+        f"built as: {builds}. Medians of {plan['rounds']} rounds of {plan['seconds']} s."
     )
 
 
@@ -108,16 +109,39 @@ def pair_table(results):
     for pair in PAIRS:
         found = results["pairs"].get(pair.name)
         if found and _failed(found):
-            rows.append([pair.title, f"void: {_failed(found):,} failed", "", ""])
+            rows.append([pair.title, f"void: {_failed(found):,} failed", "", "", ""])
         elif found:
-            low, high = found["ratios"][0], found["ratios"][-1]
-            cpu = f"{_short(found['over']['cpu_us'])} / {_short(found['under']['cpu_us'])}"
-            rows.append([pair.title, cpu, f"{found['ratio']:.3f}", f"{low:.3f} to {high:.3f}"])
+            counted = found["instructions"]
+            instructions = f"{median(counted):.3f}" if counted else "not counted"
+            rows.append([pair.title, *_compared(found["over"], found["under"]), instructions])
     if not rows:
         return ""
     return "**corsac against itself: CPU for each request**\n\n" + _table(
+        ["", "µs", "ratio (median of rounds)", "range", "ratio of instructions"], rows
+    )
+
+
+def build_table(results):
+    """One build against the other, scenario by scenario."""
+    rows = []
+    for scenario in SCENARIOS:
+        found = results["scenarios"].get(scenario.name, {})
+        sides = [found[name] for name in CORSACS if name in found]
+        if len(sides) == 2 and not any(side["failed"] for side in sides):
+            rows.append([scenario.title, *_compared(*sides)])
+    if not rows:
+        return ""
+    builds = " / ".join(results["environment"]["builds"].values())
+    return f"**{builds}: CPU for each request**\n\n" + _table(
         ["", "µs", "ratio (median of rounds)", "range"], rows
     )
+
+
+def _compared(over, under):
+    """CPU for each request of both, the median of the ratios, their range."""
+    found = ratios(over["rounds"], under["rounds"])
+    cpu = f"{_short(over['cpu_us'])} / {_short(under['cpu_us'])}"
+    return [cpu, f"{median(found):.3f}", f"{found[0]:.3f} to {found[-1]:.3f}"]
 
 
 def targets(results):

@@ -22,8 +22,8 @@ import time
 import agreement
 import environment
 import report
-from measure import Bench, idle_connections, ratio, reload_under_load, summary
-from proxies import CORSAC, KINDS, Proxy, Tools, prepare_process, start_origin
+from measure import Bench, idle_connections, ratio, ratios, reload_under_load, summary
+from proxies import CORSAC, KINDS, OTHER, Proxy, Tools, prepare_process, start_origin
 from scenarios import GET, IDLE_CONNECTIONS, PAIRS, ROUTES, SCENARIOS, Settings
 
 
@@ -83,8 +83,9 @@ class Test:
         samples = {proxy.kind.name: [] for proxy in proxies}
         for proxy in proxies:
             self.bench.warm_up(proxy, scenario.settings.routes, *ask)
-        for _ in range(self.plan.rounds):
-            for proxy in proxies:
+        for turn in range(self.plan.rounds):
+            # In turns, so that none has always the same before it.
+            for proxy in proxies if turn % 2 else reversed(proxies):
                 samples[proxy.kind.name].append(self.bench.load(proxy, self.plan.seconds, *ask))
         return {name: summary(of_proxy) for name, of_proxy in samples.items()}
 
@@ -102,11 +103,11 @@ class Test:
                 sides.append((proxy, arguments, []))
             for turn in range(self.plan.pair_rounds):
                 for proxy, arguments, samples in sides if turn % 2 else reversed(sides):
-                    samples.append(bench.load(proxy, self.plan.pair_seconds, pair.script, arguments))
+                    samples.append(bench.load_counted(proxy, self.plan.pair_seconds, pair.script, arguments))
         over, under = sides[0][2], sides[1][2]
         return {
             "over": summary(over), "under": summary(under), "ratio": ratio(over, under),
-            "ratios": sorted(round(a["cpu_us"] / b["cpu_us"], 3) for a, b in zip(over, under, strict=True)),
+            "ratios": ratios(over, under), "instructions": ratios(over, under, "instructions"),
         }
 
     def idle(self, kind):
@@ -149,7 +150,7 @@ def measure(test, chosen):
         return name in chosen if chosen else quick or not plan.quick
 
     results = {"scenarios": {}, "pairs": {}, "idle": {}, "reload": {}}
-    for scenarios in groups([s for s in SCENARIOS if wanted(s.name, s.quick)]):
+    for scenarios in groups([s for s in SCENARIOS if wanted(s.name, s.quick) or "scenarios" in chosen]):
         results["scenarios"] |= test.side_by_side(scenarios)
     for pair in PAIRS:
         if wanted(f"pair-{pair.name}", pair.quick):
@@ -163,13 +164,13 @@ def measure(test, chosen):
 
 
 def arguments():
-    names = [*(s.name for s in SCENARIOS), *(f"pair-{p.name}" for p in PAIRS), "idle", "reload"]
+    names = ["scenarios", *(s.name for s in SCENARIOS), *(f"pair-{p.name}" for p in PAIRS), "idle", "reload"]
     parser = argparse.ArgumentParser(description="corsac under load, beside others")
     parser.add_argument("--corsac", default="target/release/corsac")
     parser.add_argument("--bare-pingora", default="target/release/bare-pingora")
     parser.add_argument("--venv", help="the virtual environment with Envoy, Traefik and Caddy")
     parser.add_argument("--out", default="target/loadtest/results.json", type=pathlib.Path)
-    parser.add_argument("--build", default="release (fat LTO, one codegen unit), no PGO", help="how corsac was built")
+    parser.add_argument("--other", metavar="CORSAC", help="another build, to be compared with corsac")
     parser.add_argument("--quick", action="store_true", help="fewer scenarios, fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each scenario")
     parser.add_argument("--proxies", nargs="+", metavar="NAME", help="instead of all")
@@ -184,12 +185,12 @@ def run(args):
     if args.rounds:
         plan = dataclasses.replace(plan, rounds=args.rounds, pair_rounds=args.rounds)
     prepare_process()
-    tools = Tools(args.corsac, args.bare_pingora, args.venv)
-    names = args.proxies or [kind.name for kind in KINDS]
+    tools = Tools(args.corsac, args.bare_pingora, args.venv, args.other)
+    names = args.proxies or [kind.name for kind in KINDS if kind is not OTHER or args.other]
     with tempfile.TemporaryDirectory(prefix="corsac-loadtest-") as folder:
         # nginx's workers have another user.
         os.chmod(folder, 0o755)
-        described = environment.describe(tools, names, args.build)
+        described = environment.describe(tools, names)
         test = Test(folder, tools, plan, names)
         try:
             results = measure(test, args.only)

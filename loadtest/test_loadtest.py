@@ -45,7 +45,7 @@ def results(failed=0):
     return {
         "environment": {
             "date": "2000-01-01", "cpu": "a <CPU>", "cores": 2, "kernel": "6", "others_busy": 0.0,
-            "versions": {"wrk": "4"}, "build": "release", "commit": "abc",
+            "versions": {"wrk": "4"}, "builds": {"corsac": "release-pgo", "other corsac": "release"}, "commit": "abc",
         },
         "plan": {"rounds": 2, "seconds": 1},
         "scenarios": {s.name: of(n) for n, s in enumerate(SCENARIOS, 1)},
@@ -112,6 +112,8 @@ class Report(unittest.TestCase):
             self.assertIn(scenario.title, text)
         self.assertIn("GET, allowed origin: Caddy / corsac | ≥ 3 | 7.000 | met, by 133.3 %", text)
         self.assertIn("preflight, answered at the edge: corsac / HAProxy | ≤ 1 | 0.333 | met", text)
+        self.assertIn("release-pgo / release", text)
+        self.assertIn("| GET, allowed origin | 2.00 / 16.0 | 0.125 | 0.125 to 0.125 |", text)
 
     def test_failures_make_void(self):
         self.assertIn("void: 3 failed", report.markdown(results(failed=3)))

@@ -19,7 +19,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Report, cors, explain::Asked};
+use crate::{config::Report, cors, explain::Asked, metrics};
 use socket::Socket;
 
 /// Where the configuration is looked for, in this order.
@@ -282,8 +282,9 @@ fn path(given: Option<PathBuf>) -> io::Result<PathBuf> {
 
 fn long_version() -> String {
     format!(
-        "{}\npublic-suffix list of {}",
+        "{}\nbuild: {}\npublic-suffix list of {}",
         env!("CARGO_PKG_VERSION"),
+        metrics::BUILD,
         cors::PUBLIC_SUFFIX_LIST_DATE
     )
 }

@@ -91,7 +91,7 @@ definitions! {
         "Configurations that were refused, by the codes of their mistakes.";
     ACCESS_LOG_DROPPED = Counter "corsac_access_log_dropped_total" []
         "Lines of the access log that were lost, since its writer could not keep up.";
-    BUILD_INFO = Gauge "corsac_build_info" ["version", "revision"]
+    BUILD_INFO = Gauge "corsac_build_info" ["version", "revision", "build"]
         "1: the corsac that runs.";
 }
 

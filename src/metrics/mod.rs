@@ -42,6 +42,13 @@ const REVISION: &str = match option_env!("CORSAC_REVISION") {
     None => "unknown",
 };
 
+/// How corsac was built: what whoever built it said, or what cargo did.
+pub const BUILD: &str = match option_env!("CORSAC_BUILD") {
+    Some(build) => build,
+    None if cfg!(debug_assertions) => "debug",
+    None => "release",
+};
+
 /// All metrics of a process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -72,7 +79,7 @@ impl Metrics {
             shown: Arc::default(),
         };
         let build = definitions::BUILD_INFO.gauges();
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION]).set(1);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
         let collectors: [Box<dyn Collector>; 7] = [
             Box::new(build),
             Box::new(metrics.in_flight.clone()),
