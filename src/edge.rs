@@ -204,33 +204,28 @@ fn serve<'s>(
     request: &Request<'_>,
     path: Cow<'_, str>,
 ) -> Decision<'s> {
-    let mut decision = Decision {
-        route: Some(index),
-        judgement: Judgement::default(),
-        cors: None,
-        step: reply(StatusCode::INTERNAL_SERVER_ERROR, Cause::Internal),
-    };
+    let (mut judgement, mut said) = (Judgement::default(), None);
     if let Some(cors) = &route.cors {
         let admission = cors.policy.admit(request.method, request.headers, Some(request.host));
-        decision.judgement = admission.judgement;
-        decision.cors = admission.reason.map(|reason| (admission.kind, reason));
+        judgement = admission.judgement;
+        said = admission.reason.map(|reason| (admission.kind, reason));
         if let Some(answer) = admission.answer {
-            decision.step = Step::Reply(Reply {
+            let step = Step::Reply(Reply {
                 status: answer.status,
                 cause: Cause::Cors,
                 prebuilt: Some(answer.headers),
                 edits: answer.edits,
                 body: b"",
             });
-            return decision;
+            return Decision { route: Some(index), judgement, cors: said, step };
         }
     }
-    decision.step = if exceeds(request.headers, route.body_limit) {
+    let step = if exceeds(request.headers, route.body_limit) {
         reply(StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge)
     } else {
         act(&route.action, request, path)
     };
-    decision
+    Decision { route: Some(index), judgement, cors: said, step }
 }
 
 fn act<'s>(action: &'s Action, request: &Request<'_>, path: Cow<'_, str>) -> Step<'s> {

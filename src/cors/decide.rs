@@ -191,6 +191,12 @@ impl<'r> OriginHeader<'r> {
         !matches!(self, Self::None)
     }
 
+    /// As [`Self::is_present`] of the header, which is not read for that.
+    fn is_in(headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(ORIGIN).iter();
+        lines.next().is_some_and(|first| !first.is_empty() || lines.next().is_some())
+    }
+
     fn value(self) -> Option<&'r HeaderValue> {
         match self {
             Self::Null(value) | Self::Tuple(_, value) => Some(value),
@@ -217,7 +223,7 @@ enum Rule {
 /// Allocates only for methods of over 15 bytes.
 #[must_use]
 pub fn announced(method: &Method, headers: &HeaderMap) -> Option<Method> {
-    if *method != Method::OPTIONS || !OriginHeader::of(headers).is_present() {
+    if *method != Method::OPTIONS || !OriginHeader::is_in(headers) {
         return None;
     }
     Method::from_bytes(requested_method(headers)?.as_bytes()).ok()
@@ -343,7 +349,9 @@ impl Policy {
             if let Some(value) = self.methods.echo(method) {
                 edits.set(ACCESS_CONTROL_ALLOW_METHODS, value);
             }
-            if let Some(value) = requested.echo().filter(|_| self.headers.is_echo()) {
+            if self.headers.is_echo()
+                && let Some(value) = requested.echo()
+            {
                 edits.set(ACCESS_CONTROL_ALLOW_HEADERS, value);
             }
         }
@@ -376,11 +384,11 @@ impl Policy {
     ) -> Option<Answer<'_>> {
         let stops = self.reject_actual
             || kind == Kind::WebSocket && self.websocket == WebSocketMode::Enforce;
-        let same_origin = match (origin, host) {
+        let same_origin = || match (origin, host) {
             (OriginHeader::Tuple(origin, _), Some(host)) => origin.is_served_at(host),
             _ => false,
         };
-        let stopped = stops && origin.is_present() && judged != Reason::Ok && !same_origin;
+        let stopped = stops && origin.is_present() && judged != Reason::Ok && !same_origin();
         stopped.then(|| fixed(StatusCode::FORBIDDEN, &self.answers.actual_refused))
     }
 

@@ -34,7 +34,9 @@ impl<'a> Origin<'a> {
             return None;
         }
         let text = std::str::from_utf8(bytes).ok()?;
-        let (scheme, authority) = text.split_once("://")?;
+        // A scheme has no colon, so the first one ends it.
+        let (scheme, rest) = text.split_at_checked(colon(bytes)?)?;
+        let authority = rest.strip_prefix("://")?;
         let (host, port) = split_port(authority);
         let port = match port {
             None => None,
@@ -96,18 +98,20 @@ impl fmt::Display for Origin<'_> {
 
 /// Splits `host:port`; the colons inside an IPv6 literal are the host's.
 pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    let host_end = match authority.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None if authority.starts_with('[') => authority.len(),
+    let host_end = match authority.strip_prefix('[') {
+        Some(_) => authority.rfind(']').map_or(authority.len(), |bracket| bracket + 1),
         None => 0,
     };
-    match authority.get(host_end..).and_then(|rest| rest.find(':')) {
+    let port = authority.as_bytes().get(host_end..).and_then(colon);
+    match port.and_then(|at| authority.split_at_checked(host_end + at)) {
         None => (authority, None),
-        Some(colon) => {
-            let (host, port) = authority.split_at(host_end + colon);
-            (host, port.strip_prefix(':'))
-        }
+        Some((host, port)) => (host, port.strip_prefix(':')),
     }
+}
+
+/// Where the first colon is. To search a text this short, `str` takes thrice as long.
+fn colon(text: &[u8]) -> Option<usize> {
+    text.iter().position(|byte| *byte == b':')
 }
 
 /// A port from 1 to 65535 without a leading zero.
@@ -145,9 +149,16 @@ fn is_host(text: &str) -> bool {
 /// trailing dot is legal, and makes another host.
 pub(super) fn is_domain(text: &str) -> bool {
     let relative = text.strip_suffix('.').unwrap_or(text);
-    text.len() <= HOST_LEN_MAX
-        && relative.split('.').all(|label| !label.is_empty())
-        && relative.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+    let mut label_is_empty = true;
+    for byte in relative.bytes() {
+        match byte {
+            b'.' if label_is_empty => return false,
+            b'.' => label_is_empty = true,
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => label_is_empty = false,
+            _ => return false,
+        }
+    }
+    !label_is_empty && text.len() <= HOST_LEN_MAX
 }
 
 fn is_canonical_ipv6(text: &str) -> bool {

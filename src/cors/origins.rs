@@ -1,6 +1,6 @@
 //! All origins that a policy allows, compiled.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::origin::Origin;
 use super::pattern::{OriginPattern, PortPattern, TuplePattern};
