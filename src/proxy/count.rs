@@ -31,7 +31,9 @@ pub(super) fn decided(request: &HeaderMap, ctx: &Context) {
 
 /// An endpoint was chosen: for the first time, or once more.
 pub(super) fn attempt(ctx: &mut Context) {
-    if ctx.attempt_started.replace(Instant::now()).is_some()
+    // The first is chosen as soon as the request is there.
+    let now = if ctx.attempt_started.is_none() { ctx.started } else { Instant::now() };
+    if ctx.attempt_started.replace(now).is_some()
         && let Some(metrics) = ctx.upstream_metrics()
     {
         metrics.retried();

@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 
 use smallvec::SmallVec;
 
-use super::{Context, explanation, plain};
+use super::{Context, explanation, line::ipv4, plain};
 use crate::{config::Upstream, edge::Request, upstream::Endpoint};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -28,6 +28,9 @@ const DROPPED: [HeaderName; 5] = [
     HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-real-ip"),
 ];
+
+/// How many headers are added to nearly every request: those three, and the id.
+const ADDED: usize = 4;
 
 /// The head, as [`crate::edge`] looks at it. `None`: HTTP/1.1 without a `Host`,
 /// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
@@ -70,6 +73,8 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
         parts.uri = with_path(&parts.uri, path)?;
     }
     let headers = &mut parts.headers;
+    // Otherwise a head with few headers grows twice.
+    headers.reserve(ADDED);
     set_forwarded(session, headers)?;
     if let Some((name, id)) = &ctx.id {
         headers.insert(name, id.clone());
@@ -127,7 +132,10 @@ fn text(client: IpAddr) -> HeaderValue {
     /// Bytes of the longest text of an address.
     const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
     let mut text = SmallVec::<[u8; LONGEST]>::new();
-    // Writing to memory cannot fail.
-    let _ = write!(text, "{client}");
+    match client {
+        IpAddr::V4(client) => ipv4(client, |byte| text.push(byte)),
+        // Writing to memory cannot fail.
+        IpAddr::V6(client) => drop(write!(text, "{client}")),
+    }
     HeaderValue::from_bytes(&text).expect("digits, dots and colons are a header value")
 }

@@ -30,7 +30,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub use line::{Chosen, Line};
+pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLog, Lines};
 pub use self_check::SelfCheck;
 
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long a connection may be idle between two requests. Pingora would wait for ever.
 const IDLE_SECONDS: u64 = 75;
+
+/// Headers that most responses get: the id, and four of CORS.
+const ADDED: usize = 5;
 
 /// Endpoints that a request is tried on, while none accepts a connection.
 pub const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -185,7 +188,7 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         if self.self_check.is_asked(session) {
             ctx.is_self_check = true;
-            return self.self_check.answer(session).await.map(|()| true);
+            return Box::pin(self.self_check.answer(session)).await.map(|()| true);
         }
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
@@ -212,11 +215,15 @@ impl ProxyHttp for Proxy {
             decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
         count::decided(&session.req_header().headers, ctx);
         match reply {
-            None => Ok(false),
+            None => {
+                plain::forget_case(session.req_header_mut());
+                Ok(false)
+            }
             Some(mut reply) => {
                 self.closing.limit_idle(session);
                 reply.finish(ctx);
-                reply.send(session).await.map(|()| true)
+                // Boxed, for else each request that is forwarded pays for its size.
+                Box::pin(reply.send(session)).await.map(|()| true)
             }
         }
     }
@@ -359,11 +366,16 @@ impl Context {
     ///
     /// The id comes first, so that it is the route's to change like other headers.
     fn finish(&self, response: &mut HeaderMap) {
+        // The policy's own answers are complete.
+        let is_complete = self.cause == Some(Cause::Cors);
+        if !is_complete {
+            // At once: each time that it grows, a map is copied.
+            response.reserve(ADDED);
+        }
         if let Some((name, id)) = &self.id {
             response.insert(name, id.clone());
         }
-        // The policy's own answers are complete.
-        if self.cause != Some(Cause::Cors)
+        if !is_complete
             && let Some(serving) = &self.serving
             && let Some(route) = serving.route()
         {

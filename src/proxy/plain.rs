@@ -9,6 +9,15 @@
 use http::{Request, Response, request, response};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+/// Leaves the spellings of a request behind, so that Pingora copies none of them into
+/// the head for the upstream.
+pub(super) fn forget_case(head: &mut RequestHeader) {
+    // A target that is not just a path is kept beside the parts, and goes on with the head.
+    if head.raw_path().starts_with(b"/") && head.raw_path_is_utf8() {
+        *head = request(head).into();
+    }
+}
+
 /// Takes a request's parts out of their place; they are to be put back.
 pub(super) fn request(head: &mut RequestHeader) -> request::Parts {
     let nothing = Request::new(()).into_parts().0;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH},
     response,
 };
@@ -86,27 +86,30 @@ fn may_have_body(status: StatusCode) -> bool {
         && status != StatusCode::NOT_MODIFIED
 }
 
+/// What `Connection` says of the connection itself, and what it cannot say: framing is
+/// Pingora's.
+const NOT_NOMINATED: [&str; 4] = ["keep-alive", "close", "content-length", ""];
+
 /// Removes what concerned the hop from the upstream alone: RFC 9110, 7.6.1.
 /// `Connection` itself is Pingora's to write.
 pub(super) fn strip_hop_by_hop(response: &mut HeaderMap) {
-    // Most answers have none, and looking at each name costs less than looking each of
-    // these up.
-    if !response.keys().any(|name| *name == CONNECTION || HOP_BY_HOP.contains(name)) {
-        return;
-    }
-    for name in &HOP_BY_HOP {
-        response.remove(name);
-    }
-    let nominated: Vec<HeaderName> = response
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-        // `close` and `keep-alive` are options, and framing is Pingora's.
-        .filter(|name| !matches!(name.as_str(), "close" | "keep-alive" | "content-length"))
+    let lines = response.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let tokens = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let is_option = |token: &[u8]| {
+        NOT_NOMINATED.iter().any(|option| token.eq_ignore_ascii_case(option.as_bytes()))
+    };
+    let nominated: Vec<HeaderName> = tokens
+        .filter(|token| !is_option(token))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
         .collect();
     for name in &nominated {
         response.remove(name);
+    }
+    // Hardly any answer has one, and looking at each name costs less than looking each
+    // of these up.
+    if response.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            response.remove(name);
+        }
     }
 }
