@@ -31,6 +31,7 @@ use std::{
     thread::available_parallelism, time::Duration,
 };
 
+use pingora::time::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::{
@@ -160,6 +161,9 @@ pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Se
     } else {
         Given::default()
     };
+    // The runtime's timers: Pingora's own take longer to set, and a thread that wakes up a
+    // hundred times a second. It takes those still for what is under a second.
+    set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
