@@ -11,7 +11,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, HOST},
+};
 use pingora_core::{
     apps::{
         ServerApp,
@@ -19,6 +22,7 @@ use pingora_core::{
     },
     protocols::{http::ServerSession, l4::stream::Stream},
 };
+use pingora_http::RequestHeader;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixListener,
@@ -199,7 +203,14 @@ struct Endpoints {
 #[async_trait]
 impl ServeHttp for Endpoints {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        if session.req_header().version < Version::HTTP_11 {
+            // Pingora would keep the connection, and such a client reads to its end.
+            session.set_keepalive(None);
+        }
         let head = session.req_header();
+        if let Some(refusal) = self.misdirected(head) {
+            return refusal;
+        }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let waits = head.uri.query().is_some_and(|query| query == "wait");
         match (method, path.as_str()) {
@@ -240,6 +251,25 @@ impl ServeHttp for Endpoints {
 }
 
 impl Endpoints {
+    /// What a request on an address gets that asks by a name of someone else's:
+    /// [`Admin::answers_to`]. One without a `Host` is from no browser.
+    fn misdirected(&self, head: &RequestHeader) -> Option<Response<Vec<u8>>> {
+        if self.privileged {
+            return None;
+        }
+        let serving = self.state.reloader.serving();
+        let mut hosts = head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        let admin = &serving.config().admin;
+        let other =
+            hosts.find(|host| !str::from_utf8(host).is_ok_and(|host| admin.answers_to(host)))?;
+        let other = String::from_utf8_lossy(other);
+        let reason = format!(
+            "{other:?} is no name of the admin listener; ask by an IP address or localhost, or \
+             write the name in admin.hosts\n"
+        );
+        Some(text(StatusCode::MISDIRECTED_REQUEST, &reason))
+    }
+
     async fn reload(&self, waits: bool) -> Response<Vec<u8>> {
         let reloader = Arc::clone(&self.state.reloader);
         let reload = async move { reloader.reload(Trigger::Admin).await };
