@@ -22,6 +22,7 @@ mod sockets;
 mod status;
 mod stop;
 mod systemd;
+mod trail;
 mod upgrade;
 mod watcher;
 
