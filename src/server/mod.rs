@@ -52,7 +52,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
-    snapshot::{Snapshot, SnapshotCell},
+    snapshot::{Addresses, Snapshot, SnapshotCell},
 };
 use connections::{Connections, IDLE, SWEEP};
 use listener::{BindError, Bound};
@@ -208,7 +208,7 @@ impl Server {
             .map_err(StartError::AccessLog)?;
         let (access_log, writer) = writer.unzip();
         runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
-        let addresses = runtime.block_on(resolve::resolve(&config));
+        let addresses = runtime.block_on(resolve::resolve(&config, &Addresses::new()));
         let settings = settings(&config);
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));

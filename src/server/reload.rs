@@ -142,8 +142,8 @@ impl Reloader {
         change: Change,
         trigger: Trigger,
     ) -> Result<String, Arc<Report>> {
-        let addresses = resolve::resolve(&config).await;
         let current = self.snapshots.load();
+        let addresses = resolve::resolve(&config, current.addresses()).await;
         let previous = Arc::clone(&current);
         let compiled = aside(move || Snapshot::compile(config, addresses, Some(&previous))).await;
         let Ok(snapshot) = compiled else {
