@@ -8,6 +8,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -28,10 +29,11 @@ use tokio::{
     net::UnixListener,
     runtime::Builder,
     sync::{mpsc, watch},
+    time::sleep,
 };
 
 use super::{
-    connections::Connections,
+    connections::{Connections, IDLE, SWEEP},
     listener::{BindError, Bound},
     reload::Trigger,
     sockets::{Address, Description, Given, Shared},
@@ -45,6 +47,9 @@ use crate::{
 
 /// What is asked of `/explain`, at most.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the socket waits where accepting fails.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The key of the configuration.
 const NAME: &str = "admin.listen";
@@ -70,7 +75,7 @@ impl Listeners {
                         None => Socket::bind(path),
                     };
                     listeners.unix.push(socket.map_err(|cause| {
-                        BindError::new(NAME, &path.display().to_string(), cause)
+                        BindError::new(NAME, &path.display().to_string(), in_words(cause))
                     })?);
                 }
             }
@@ -111,6 +116,8 @@ impl Listeners {
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let noted = Arc::new(Connections::default());
+                let looks = IDLE.as_secs() / SWEEP.as_secs();
+                tokio::spawn(Arc::clone(&noted).sweep(SWEEP, looks));
                 for bound in self.tcp {
                     let (app, noted) = (Arc::clone(&open), Arc::clone(&noted));
                     tokio::spawn(bound.serve(app, stop.clone(), noted, connections.clone()));
@@ -178,12 +185,26 @@ impl Socket {
     {
         let _held = self.held;
         let listener = UnixListener::from_std(self.listener)?;
+        let mut has_complained = false;
         loop {
-            let (stream, _) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
-                accepted = listener.accept() => accepted?,
+                accepted = listener.accept() => accepted,
             };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                // For want of descriptors or memory, which may be there again.
+                Err(error) => {
+                    if !has_complained {
+                        log::error!("{NAME} cannot accept: {error}");
+                    }
+                    has_complained = true;
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            has_complained = false;
             let (app, stop, open) = (Arc::clone(&app), stop.clone(), open.clone());
             tokio::spawn(async move {
                 app.process_new(Box::new(Stream::from(stream)), &stop).await;
@@ -191,6 +212,17 @@ impl Socket {
             });
         }
     }
+}
+
+/// Why a socket cannot be made, where what is to be done is another thing than for a port.
+fn in_words(error: io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::NotFound => "its folder does not exist; make it, or write another path",
+        io::ErrorKind::PermissionDenied => "who runs corsac may not write to its folder",
+        io::ErrorKind::AddrInUse => "another process answers there; stop it, or write another path",
+        _ => return error,
+    };
+    io::Error::other(words)
 }
 
 /// What the admin listener answers.

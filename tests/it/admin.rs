@@ -1,6 +1,7 @@
 //! What a running corsac says of itself, while it has other things to do.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Instant;
 
@@ -105,6 +106,27 @@ fn by_which_name_it_is_asked() {
     assert!(corsac.command(&["reload", "--wait", "--socket", "admin.sock"]).status.success());
     assert_eq!(ask("/status", &["evil.test"]).status, 200);
     assert_eq!(ask("/status", &["corsac"]).status, 421);
+}
+
+#[test]
+fn a_socket_that_cannot_be_made() {
+    let cases = [
+        ("none/admin.sock", "its folder does not exist"),
+        ("taken.sock", "another process answers there"),
+    ];
+    for (path, told) in cases {
+        let services = SERVICES.replace("127.0.0.1:0", &format!("unix:{path}"));
+        let services = services.replace("upstream = \"origin\"", "").replace(
+            "routes.all.paths = \"/*\"",
+            "routes.all = { paths = \"/*\", respond = { body = \"\" } }",
+        );
+        let setup = Corsac::serving(&services);
+        let _taken = UnixListener::bind(setup.path().join("taken.sock")).unwrap();
+        let output = setup.run();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("admin.listen cannot listen on ") && said.contains(told), "{said}");
+    }
 }
 
 #[test]
