@@ -409,8 +409,8 @@ fn systemd_is_told() {
     let await_told = |told: &str| while !next().contains(told) {};
     let mut corsac = setup
         .environment("NOTIFY_SOCKET", path.to_str().unwrap())
-        // In microseconds: fed every tenth of a second.
-        .environment("WATCHDOG_USEC", "200000")
+        // In microseconds: fed every second, by an answer that may take as long.
+        .environment("WATCHDOG_USEC", "2000000")
         .start();
     await_told("READY=1");
     await_told("WATCHDOG=1");
