@@ -128,14 +128,13 @@ impl Trail {
             if !pattern.matches(&entry.file_name().to_string_lossy()) {
                 continue;
             }
-            // As `glob` does: `**` goes through no link.
-            let is_folder =
-                |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if !is_recursive {
-                let found = self.follow(&entry.path()).filter(|found| found.is_dir());
-                found.iter().for_each(|found| self.follow_below(found, deeper));
-            } else if is_folder(&entry) {
-                self.follow_below(&entry.path(), names);
+            if is_recursive {
+                // As `glob` does: `**` goes through no link.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    self.follow_below(&entry.path(), names);
+                }
+            } else if let Some(found) = self.follow(&entry.path()).filter(|found| found.is_dir()) {
+                self.follow_below(&found, deeper);
             }
         }
     }
