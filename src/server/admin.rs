@@ -106,7 +106,7 @@ impl Listeners {
             Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
         };
         let (open, privileged) = (app(false), app(true));
-        let connections = state.metrics.connections("admin");
+        let connections = state.metrics.connections(NAME);
         for bound in &self.tcp {
             log::info!("admin listens on {}", bound.address);
         }
