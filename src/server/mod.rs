@@ -287,7 +287,8 @@ impl Server {
         unused.close();
         self.answered = admin.serve(&state, self.stop_admin.subscribe())?;
         if let Some(watcher) = watcher::start(&state.reloader) {
-            self.runtime.spawn(watcher.run(Arc::clone(&state.reloader)));
+            let stop = self.stop.subscribe();
+            self.runtime.spawn(watcher.run(Arc::clone(&state.reloader), stop));
         }
         self.runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
         match predecessor {

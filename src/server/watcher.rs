@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
 
@@ -50,8 +50,16 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Reloads when a file of the configuration changes, for ever.
-    pub(super) async fn run(mut self, reloader: Arc<Reloader>) {
+    /// Reloads when a file of the configuration changes, until `stop` turns true: a
+    /// process that drains takes no new requests, and another one may read the files.
+    pub(super) async fn run(self, reloader: Arc<Reloader>, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.reload_after_changes(reloader) => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    async fn reload_after_changes(mut self, reloader: Arc<Reloader>) {
         loop {
             // Watched first, then read, so that no change falls between; also at the
             // start. What is wrong is logged where it is found.
