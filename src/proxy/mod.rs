@@ -39,7 +39,7 @@ use crate::{
     edge::{self, Cause, Step},
     metrics::{Held, Metrics, RouteMetrics, UpstreamMetrics},
     refused::RefusedOrigins,
-    snapshot::{Snapshot, SnapshotCell},
+    snapshot::{Lender, Lent, SnapshotCell},
     upstream::{Endpoint, Tried},
 };
 
@@ -49,10 +49,10 @@ const IDLE_SECONDS: u64 = 75;
 /// Endpoints that a request is tried on, while none accepts a connection.
 pub const CONNECT_ATTEMPTS_MAX: usize = 3;
 
-/// The proxy.
-#[derive(Debug)]
+/// The proxy. A thread that serves has a clone of its own.
+#[derive(Clone, Debug)]
 pub struct Proxy {
-    snapshots: Arc<SnapshotCell>,
+    snapshots: Lender,
     metrics: Metrics,
     access_log: Option<AccessLog>,
     self_check: SelfCheck,
@@ -64,11 +64,12 @@ impl Proxy {
     /// an access log, none is written.
     #[must_use]
     pub fn new(
-        snapshots: Arc<SnapshotCell>,
+        snapshots: &Arc<SnapshotCell>,
         metrics: Metrics,
         access_log: Option<AccessLog>,
         self_check: SelfCheck,
     ) -> Self {
+        let snapshots = snapshots.lender();
         Self { snapshots, metrics, access_log, self_check, closing: Closing::default() }
     }
 
@@ -131,7 +132,7 @@ pub struct Context {
 /// What a request is served by, once it has a route.
 #[derive(Debug)]
 struct Serving {
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<Lent>,
     route: usize,
     judgement: Judgement,
     /// Index of the upstream, if the request goes there.

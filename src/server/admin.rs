@@ -39,6 +39,7 @@ use super::{
     sockets::{Address, Description, Given, Shared},
     status::State,
     upgrade::UpgradeRequest,
+    workers::Seat,
 };
 use crate::{
     config::{Admin, AdminAddress},
@@ -119,8 +120,8 @@ impl Listeners {
                 let looks = IDLE.as_secs() / SWEEP.as_secs();
                 tokio::spawn(Arc::clone(&noted).sweep(SWEEP, looks));
                 for bound in self.tcp {
-                    let (app, noted) = (Arc::clone(&open), Arc::clone(&noted));
-                    tokio::spawn(bound.serve(app, stop.clone(), noted, connections.clone()));
+                    let (seat, noted) = (Seat::only(Arc::clone(&open)), Arc::clone(&noted));
+                    tokio::spawn(bound.serve(seat, stop.clone(), noted, connections.clone()));
                 }
                 for socket in self.unix {
                     tokio::spawn(socket.serve(Arc::clone(&privileged), stop.clone(), held.clone()));

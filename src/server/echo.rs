@@ -13,7 +13,7 @@ use pingora_core::{
 };
 use tokio::{runtime::Builder, sync::watch};
 
-use super::listener::Bound;
+use super::{listener::Bound, workers::Seat};
 use crate::metrics::Metrics;
 
 struct Echo;
@@ -49,12 +49,10 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
         let (_stop, stopped) = watch::channel(false);
         let connections = Metrics::new().connections("echo");
-        runtime.block_on(bound.serve(
-            Arc::new(HttpServer::new_app(Echo)),
-            stopped,
-            Arc::default(),
-            connections,
-        ))
+        runtime.block_on(async {
+            let seat = Seat::only(Arc::new(HttpServer::new_app(Echo)));
+            bound.serve(seat, stopped, Arc::default(), connections).await
+        })
     })?;
     Ok(address)
 }

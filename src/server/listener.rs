@@ -12,18 +12,14 @@ use std::{
 use pingora_core::apps::HttpServerApp;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     COMPLAINT_PAUSE,
-    connection::{self, Connection},
     connections::Connections,
     sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
+    workers::{AcceptedBy, Seat},
 };
-use crate::metrics::Held;
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
@@ -137,11 +133,23 @@ impl Bound {
         Shared::new(description, &self.held)
     }
 
-    /// Accepts connections for `app` until `stop` turns true, those included that the
-    /// kernel has accepted by then. Each is noted in `open`, and counted in `gauge`.
+    /// The same socket once more, so that another thread accepts from it, too.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            name: self.name.clone(),
+            address: self.address,
+            pinned: self.pinned,
+            socket: self.socket.try_clone()?,
+            held: Arc::clone(&self.held),
+        })
+    }
+
+    /// Accepts connections until `stop` turns true, those included that the kernel has
+    /// accepted by then, and gives them to the workers of `seat`. Each is noted in
+    /// `open`, and counted in `gauge`.
     pub(super) async fn serve<A>(
         self,
-        app: Arc<A>,
+        seat: Seat<A>,
         mut stop: watch::Receiver<bool>,
         open: Arc<Connections>,
         gauge: IntGauge,
@@ -151,19 +159,8 @@ impl Bound {
     {
         let _held = self.held;
         let listener = TcpListener::from_std(self.socket)?;
-        let name: Arc<str> = short_name(&self.name).into();
-        let serve = |stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>| {
-            let noted = open.open(peer, &name);
-            let place = noted.place().clone();
-            let connection = Connection::new(stream, peer, noted);
-            let counted = Held::new(&gauge);
-            let app = Arc::clone(&app);
-            let task = tokio::spawn(async move {
-                let _counted = counted;
-                connection::serve(app, connection, &stop).await;
-            });
-            open.serves(&place, task.abort_handle());
-        };
+        let accepted_by = AcceptedBy { listener: short_name(&self.name).into(), open, gauge };
+        let serve = |stream, peer, stop| seat.serve(stream, peer, &accepted_by, stop);
         let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {

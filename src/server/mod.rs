@@ -25,6 +25,7 @@ mod systemd;
 mod trail;
 mod upgrade;
 mod watcher;
+mod workers;
 
 use std::{
     fmt, io, net::SocketAddr, num::NonZeroUsize, os::fd::OwnedFd, sync::Arc,
@@ -61,6 +62,7 @@ use sockets::{Given, Shared};
 use status::State;
 use stop::{DRAIN_SHORT, Signals};
 use upgrade::{Elders, Predecessor, Received, Successor, Upgrader, Withdrawn};
+use workers::Workers;
 
 /// How long a listener may take to answer the process itself at its start.
 const PROOF: Duration = Duration::from_secs(30);
@@ -126,10 +128,11 @@ pub enum Inherited {
 
 /// A process that serves.
 pub struct Server {
+    /// For all but requests: signals, reloads, the watcher, the upgrade.
     runtime: Runtime,
+    workers: Workers<HttpProxy<Proxy>>,
     signals: Signals,
     state: Arc<State>,
-    app: Arc<HttpProxy<Proxy>>,
     self_check: SelfCheck,
     addresses: Vec<SocketAddr>,
     connections: Arc<Connections>,
@@ -159,8 +162,8 @@ pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Se
         Given::default()
     };
     let runtime = Builder::new_multi_thread()
-        .worker_threads(threads(&config))
-        .thread_name("corsac")
+        .worker_threads(1)
+        .thread_name("control")
         .enable_all()
         .build()?;
     let _context = runtime.handle().clone().enter();
@@ -182,7 +185,7 @@ pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Se
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
     let mut server = Server::new(runtime, signals, config, source, shared, self_check)?;
     carried.apply(&server.state.reloader.serving(), &server.state.metrics);
-    server.accept(listeners);
+    server.accept(listeners)?;
     server.prove()?;
     server.go_live(admin, predecessor, elders, sockets)?;
     Ok(server)
@@ -209,11 +212,11 @@ impl Server {
         let (access_log, writer) = writer.unzip();
         runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
         let addresses = runtime.block_on(resolve::resolve(&config, &Addresses::new()));
-        let settings = settings(&config);
+        let (settings, threads) = (settings(), threads(&config));
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
-        let proxy = Proxy::new(snapshots, metrics.clone(), access_log, self_check.clone());
+        let proxy = Proxy::new(&snapshots, metrics.clone(), access_log, self_check.clone());
         let elders = Arc::new(Elders::new(Arc::clone(&reloader), metrics.clone()));
         let stop_admin = watch::Sender::new(false);
         let (upgrader, replaced) = Upgrader::new(
@@ -229,7 +232,7 @@ impl Server {
             signals,
             state: Arc::new(State::new(reloader, metrics, upgrader, elders)),
             closing: proxy.closing(),
-            app: Arc::new(http_proxy(&settings, proxy)),
+            workers: Workers::start((0..threads).map(|_| http_proxy(&settings, proxy.clone())))?,
             self_check,
             addresses: Vec::new(),
             connections,
@@ -243,15 +246,18 @@ impl Server {
     }
 
     /// Accepts from now on.
-    fn accept(&mut self, listeners: Vec<Bound>) {
+    fn accept(&mut self, listeners: Vec<Bound>) -> io::Result<()> {
         for listener in listeners {
             log::info!("listening on {} ({})", listener.address, listener.name);
             self.addresses.push(listener.address);
             let gauge = self.state.metrics.connections(listener.short_name());
-            let (app, open) = (Arc::clone(&self.app), Arc::clone(&self.connections));
-            let serving = listener.serve(app, self.stop.subscribe(), open, gauge);
-            self.accepting.spawn_on(serving, self.runtime.handle());
+            for (runtime, seat) in self.workers.seats() {
+                let (stop, open) = (self.stop.subscribe(), Arc::clone(&self.connections));
+                let serving = listener.try_clone()?.serve(seat, stop, open, gauge.clone());
+                self.accepting.spawn_on(serving, runtime);
+            }
         }
+        Ok(())
     }
 
     /// Sees that every listener answers. Clients may have come in meanwhile; if this
@@ -311,9 +317,10 @@ impl Server {
     }
 }
 
-fn settings(config: &Config) -> Arc<ServerConf> {
+/// Of one worker's proxy.
+fn settings() -> Arc<ServerConf> {
     Arc::new(ServerConf {
-        threads: threads(config),
+        threads: 1,
         max_retries: CONNECT_ATTEMPTS_MAX,
         upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
         ..ServerConf::default()

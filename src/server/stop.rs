@@ -3,10 +3,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use pingora_core::apps::HttpServerApp as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, interval, sleep, sleep_until, timeout},
+    time::{Instant, interval, sleep_until, timeout},
 };
 
 use super::{
@@ -77,9 +76,9 @@ impl Server {
     fn end(mut self, end: End) -> Result<(), SuccessorEnded> {
         let runtime = self.runtime.handle().clone();
         let ended = runtime.block_on(self.wind_up(end));
-        // What is left goes with the runtime, and with it the last ends of the
-        // access log's queue, which lets its writer finish.
-        drop(self.app);
+        // What is left goes with the threads, and with it the last ends of the access
+        // log's queue, which lets its writer finish.
+        self.workers.end();
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(writer) = self.writer {
             writer.finish();
@@ -144,11 +143,7 @@ impl Server {
         while self.accepting.join_next().await.is_some() {}
         log::info!("what is in flight has {} s", limit.as_secs_f32());
         tokio::spawn(Arc::clone(&self.connections).sweep(LOOK.min(limit), LOOKS));
-        let app = Arc::clone(&self.app);
-        tokio::spawn(async move {
-            sleep(HEAD.min(limit)).await;
-            app.http_cleanup().await;
-        });
+        self.workers.clean_up(HEAD.min(limit));
         let mut reports = interval(REPORT);
         let mut ended = Ok(());
         loop {

@@ -220,6 +220,26 @@ fn a_websocket() {
     writing.join().unwrap();
 }
 
+/// An upstream that answers at once must not be quicker than the end of the request's own
+/// body on its way there: the tunnel would end before it began, now and then.
+#[test]
+fn every_handshake_leads_to_a_tunnel() {
+    let origin = Origin::answering(101).start();
+    // With more than one thread, it may be another one that the kernel tells first.
+    let corsac = Corsac::with(&format!(
+        "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n[server]\nthreads = 4\n\
+         [upstreams.origin]\nnodes = \"{}\"\n{EVERYTHING}",
+        origin.address()
+    ))
+    .start();
+    for number in 0..200 {
+        let mut connection = corsac.connect();
+        assert_eq!(upgrade(&corsac, &mut connection).0, 101);
+        connection.write(b"hi");
+        assert_eq!(connection.read(2), b"hi", "handshake {number}");
+    }
+}
+
 fn upgrade(corsac: &Corsac, connection: &mut Connection) -> (u16, Option<String>) {
     let answer = corsac
         .get("/socket")

@@ -46,7 +46,7 @@ fn a_request_sees_one_snapshot() {
     let origin = Origin::answering(200).after(&gate).start();
     let metrics = Metrics::new();
     let snapshots = Arc::new(SnapshotCell::new(snapshot(&origin, "old"), metrics.clone()));
-    let proxy = Proxy::new(Arc::clone(&snapshots), metrics, None, SelfCheck::new());
+    let proxy = Proxy::new(&snapshots, metrics, None, SelfCheck::new());
     let app = Arc::new(http_proxy(&Arc::new(ServerConf::default()), proxy));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
