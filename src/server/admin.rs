@@ -150,7 +150,10 @@ impl Socket {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let fresh = path.with_extension(format!("{}.new", std::process::id()));
+        // Short, for the path of a socket has a narrow limit; and nobody else's, so what
+        // is there was left by a dead process of the same number.
+        let fresh = path.with_file_name(format!(".{}", std::process::id()));
+        let _ = fs::remove_file(&fresh);
         let listener = std::os::unix::net::UnixListener::bind(&fresh)?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::rename(&fresh, path))

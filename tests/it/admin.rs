@@ -115,18 +115,31 @@ fn a_socket_that_cannot_be_made() {
         ("taken.sock", "another process answers there"),
     ];
     for (path, told) in cases {
-        let services = SERVICES.replace("127.0.0.1:0", &format!("unix:{path}"));
-        let services = services.replace("upstream = \"origin\"", "").replace(
-            "routes.all.paths = \"/*\"",
-            "routes.all = { paths = \"/*\", respond = { body = \"\" } }",
-        );
-        let setup = Corsac::serving(&services);
+        let setup = Corsac::with(&format!(
+            "version = 1\nlisteners.http.address = \"127.0.0.1:0\"\n\
+             admin.listen = \"unix:{path}\"\n\
+             services.s.routes.r = {{ paths = \"/\", respond = {{}} }}\n"
+        ));
         let _taken = UnixListener::bind(setup.path().join("taken.sock")).unwrap();
         let output = setup.run();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("admin.listen cannot listen on ") && said.contains(told), "{said}");
     }
+}
+
+/// A socket is bound by another name first, which must fit, too.
+#[test]
+fn a_long_path_of_a_socket() {
+    // Of 107; the number in the name of the next folder may have a digit more.
+    const PATH_BYTES: usize = 105;
+    let origin = Origin::answering(200).start();
+    let folder = crate::harness::Workdir::new();
+    let folder = folder.path().as_os_str().len();
+    let name = "s".repeat(PATH_BYTES - folder - "/".len());
+    let services = SERVICES.replace("127.0.0.1:0", &format!("unix:{name}"));
+    let corsac = Corsac::in_front_of(&origin, &services);
+    assert!(corsac.command(&["status", "--socket", &name]).status.success());
 }
 
 #[test]
