@@ -275,7 +275,7 @@ fn path(given: Option<PathBuf>) -> io::Result<PathBuf> {
     let default = || DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.exists());
     given.or_else(default).ok_or_else(|| {
         let [first, second] = DEFAULT_PATHS;
-        let says = format!("no configuration is named, and neither {first} nor {second} is there");
+        let says = format!("no configuration is named, and neither {first} nor {second} is there; name one, or see `corsac demo`");
         io::Error::new(io::ErrorKind::NotFound, says)
     })
 }

@@ -68,6 +68,15 @@ impl Socket {
         self.send("POST", path, body, time)
     }
 
+    /// Says that time is up, where the system has no word for it.
+    fn in_words(&self, error: io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return error;
+        }
+        let message = format!("corsac listens at {}, but does not answer", self.0.display());
+        io::Error::new(io::ErrorKind::NotConnected, message)
+    }
+
     fn send(&self, method: &str, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
         let mut stream = UnixStream::connect(&self.0).map_err(|error| {
             let message = format!("no corsac answers at {}: {error}", self.0.display());
@@ -82,7 +91,7 @@ impl Socket {
         )?;
         stream.write_all(body)?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        stream.read_to_string(&mut answer).map_err(|error| self.in_words(error))?;
         parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
     }
 }

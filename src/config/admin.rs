@@ -10,6 +10,8 @@ use super::listeners::{self, Listener};
 use super::networks;
 use super::notes::Notes;
 use super::report::Diagnostic;
+use super::routes::pattern_error;
+use crate::route::{HostPattern, canonical_host};
 
 /// `[admin]`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,11 +19,27 @@ pub struct Admin {
     /// `listen`: no address is there twice, and none is a listener's. Empty, the
     /// default: there is no admin listener.
     pub listen: Vec<AdminAddress>,
+    /// `hosts`: by which names an address may be asked, beside `localhost`.
+    pub hosts: Vec<HostPattern>,
     /// `debug_clients`: whose `Corsac-Explain: 1` is answered.
     pub debug_clients: Vec<IpNet>,
 }
 
 impl Admin {
+    /// Whether a request on an address may be answered by its `Host`.
+    ///
+    /// Everyone can make a name of theirs resolve to this machine, and a page of that
+    /// name may then read what is answered here (DNS rebinding). It asks by that name: an
+    /// IP address and `localhost` are nobody's.
+    #[must_use]
+    pub fn answers_to(&self, host: &str) -> bool {
+        let host = canonical_host(host);
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        address.unwrap_or(&host).parse::<IpAddr>().is_ok()
+            || host == "localhost"
+            || self.hosts.iter().any(|name| name.matches(&host))
+    }
+
     /// Whether this client is told why.
     #[must_use]
     pub fn explains_to(&self, client: IpAddr) -> bool {
@@ -45,6 +63,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub(super) fn read(mut table: Reader<'_>, listeners: &[Listener]) -> Admin {
     let notes = table.notes;
     let texts = table.texts("listen").unwrap_or_default();
+    let hosts = table.texts("hosts").unwrap_or_default();
     let clients = table.texts("debug_clients").unwrap_or_default();
     table.finish();
     let mut listen = Vec::new();
@@ -54,7 +73,20 @@ pub(super) fn read(mut table: Reader<'_>, listeners: &[Listener]) -> Admin {
             listen.push(address);
         }
     }
-    Admin { listen, debug_clients: networks::read(notes, clients) }
+    let hosts = hosts.into_iter().filter_map(|text| host(notes, text)).collect();
+    Admin { listen, hosts, debug_clients: networks::read(notes, clients) }
+}
+
+fn host(notes: &Notes<'_>, text: Placed<&str>) -> Option<HostPattern> {
+    let parsed = HostPattern::parse(text.value).map_err(|mut error| {
+        if text.value == "*" {
+            let help = "write the names by which it is asked; by every name, any web page could \
+                        read it";
+            error.help = Some(help.to_owned());
+        }
+        pattern_error(notes, "E205", text, error);
+    });
+    parsed.ok()
 }
 
 fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<AdminAddress> {
@@ -108,4 +140,41 @@ fn is_free(
         return false;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn answers_to() {
+        let hosts = ["corsac", "*.edge.internal"].map(|host| HostPattern::parse(host).unwrap());
+        let admin = Admin { hosts: hosts.into(), ..Admin::default() };
+        #[rustfmt::skip]
+        let cases = [
+            // host                  with hosts  without
+            ("127.0.0.1:9901",       true,       true),
+            ("127.0.0.1",            true,       true),
+            ("[::1]:9901",           true,       true),
+            ("10.1.2.3:80",          true,       true),
+            ("localhost",            true,       true),
+            ("LocalHost.:9901",      true,       true),
+            ("corsac:9901",          true,       false),
+            ("a.edge.internal",      true,       false),
+            ("edge.internal",        false,      false),
+            ("corsac.evil.test",     false,      false),
+            ("localhost.evil.test",  false,      false),
+            ("127.0.0.1.evil.test",  false,      false),
+            ("127.0.0.1@evil.test",  false,      false),
+            ("127.1",                false,      false),
+            ("[::1",                 false,      false),
+            ("",                     false,      false),
+        ];
+        for (host, with, without) in cases {
+            assert_eq!(admin.answers_to(host), with, "{host:?}");
+            assert_eq!(Admin::default().answers_to(host), without, "{host:?}");
+        }
+    }
 }

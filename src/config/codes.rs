@@ -55,6 +55,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E160", "max_age out of range"),
     ("E170", "preflight_status is not 200 or 204"),
     ("E171", "reject_status is not 403, 200 or 204"),
+    ("W102", "an origin with a scheme that no page has"),
     ("W109", "`null` is allowed"),
     ("W112", "any origin, with credentials"),
     ("W114", "a wildcard over a public suffix"),

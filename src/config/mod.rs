@@ -49,7 +49,7 @@ pub use self::request_id::RequestId;
 pub use self::routes::{Action, Rewrite, Route};
 pub use self::services::Service;
 use self::sources::NoFiles;
-pub use self::sources::{Files, Location, Place, Source};
+pub use self::sources::{Files, Location, LookedFor, Place, Source};
 pub use self::test::{Expectation, Test};
 pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
 use crate::route::Table;
@@ -83,11 +83,10 @@ pub struct Config {
     /// `[[tests]]`, of all files.
     pub tests: Vec<Test>,
     /// Everything that was read: the main file, those that it includes, and
-    /// files of origins. What is to be watched, and what places refer to.
+    /// files of origins. What places refer to.
     pub sources: Arc<[Source]>,
-    /// Where a file may change, or come, that would change what is read: what is to
-    /// be watched.
-    pub directories: Vec<PathBuf>,
+    /// What is to be watched.
+    pub looked_for: Arc<LookedFor>,
 }
 
 impl Config {
@@ -153,11 +152,11 @@ fn read(notes: Notes<'_>, main: &str) -> Result<(Config, Report), Report> {
             None
         }
     };
-    let directories = notes.directories();
     let report = notes.into_report();
     match config {
         Some(config) if report.errors() == 0 => {
-            Ok((Config { sources: report.sources().clone(), directories, ..config }, report))
+            let (sources, looked_for) = (report.sources().clone(), report.looked_for().clone());
+            Ok((Config { sources, looked_for, ..config }, report))
         }
         _ => Err(report),
     }
@@ -354,6 +353,6 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
         server,
         tests,
         sources: [].into(),
-        directories: Vec::new(),
+        looked_for: Arc::default(),
     })
 }

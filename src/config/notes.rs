@@ -1,7 +1,6 @@
 //! The notebook of one reading.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::report::{Diagnostic, Report};
-use super::sources::{Files, Place, Source};
+use super::sources::{Files, LookedFor, Place, Source};
 use crate::cors::Severity;
 
 /// The files read so far, and what was found in them.
@@ -19,7 +18,7 @@ use crate::cors::Severity;
 pub(super) struct Notes<'f> {
     files: &'f dyn Files,
     sources: RefCell<Vec<Source>>,
-    directories: RefCell<BTreeSet<PathBuf>>,
+    looked_for: RefCell<LookedFor>,
     diagnostics: RefCell<Vec<Diagnostic>>,
     errors: Cell<usize>,
 }
@@ -29,7 +28,7 @@ impl<'f> Notes<'f> {
         Self {
             files,
             sources: RefCell::default(),
-            directories: RefCell::default(),
+            looked_for: RefCell::default(),
             diagnostics: RefCell::default(),
             errors: Cell::default(),
         }
@@ -49,7 +48,7 @@ impl<'f> Notes<'f> {
 
     /// Reads a file once; a second time, the same index and text are given.
     pub(super) fn read(&self, path: &Path) -> io::Result<(usize, Arc<str>)> {
-        self.directories.borrow_mut().extend(path.parent().map(Path::to_owned));
+        self.looked_for.borrow_mut().files.insert(path.to_owned());
         let known = self.sources.borrow().iter().position(|source| source.path == path);
         let index = match known {
             Some(index) => index,
@@ -67,10 +66,7 @@ impl<'f> Notes<'f> {
     }
 
     pub(super) fn expand(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
-        // The last folder whose name is no pattern: what is new shows up there.
-        let is_plain = |path: &&Path| !path.to_string_lossy().contains(['*', '?', '[']);
-        let folder = pattern.ancestors().skip(1).find(is_plain);
-        self.directories.borrow_mut().extend(folder.map(Path::to_owned));
+        self.looked_for.borrow_mut().patterns.insert(pattern.to_owned());
         self.files.expand(pattern)
     }
 
@@ -86,13 +82,9 @@ impl<'f> Notes<'f> {
         sources.get(place.source).map(|source| source.locate(place).to_string()).unwrap_or_default()
     }
 
-    /// Where a file that was read, or looked for, stands.
-    pub(super) fn directories(&self) -> Vec<PathBuf> {
-        self.directories.borrow().iter().cloned().collect()
-    }
-
     pub(super) fn into_report(self) -> Report {
-        Report::new(self.sources.into_inner().into(), self.diagnostics.into_inner())
+        let looked_for = Arc::new(self.looked_for.into_inner());
+        Report::new(self.sources.into_inner().into(), looked_for, self.diagnostics.into_inner())
     }
 }
 

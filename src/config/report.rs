@@ -8,7 +8,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Padding, Renderer, Snippet};
 use serde::Serialize;
 
-use super::sources::{Place, Source};
+use super::sources::{LookedFor, Place, Source};
 use crate::cors::Severity;
 
 /// One thing that was found.
@@ -105,28 +105,34 @@ impl Diagnostic {
 #[derive(Clone, Debug)]
 pub struct Report {
     sources: Arc<[Source]>,
+    looked_for: Arc<LookedFor>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Report {
     /// Sorts the diagnostics by file and line.
     #[must_use]
-    pub fn new(sources: Arc<[Source]>, mut diagnostics: Vec<Diagnostic>) -> Self {
+    pub(super) fn new(
+        sources: Arc<[Source]>,
+        looked_for: Arc<LookedFor>,
+        mut diagnostics: Vec<Diagnostic>,
+    ) -> Self {
         diagnostics.sort_by(|a, b| (a.place, a.code).cmp(&(b.place, b.code)));
-        Self { sources, diagnostics }
+        Self { sources, looked_for, diagnostics }
     }
 
     /// This report with more diagnostics about the same files.
     #[must_use]
     pub fn with(self, more: impl IntoIterator<Item = Diagnostic>) -> Self {
         let diagnostics = self.diagnostics.into_iter().chain(more).collect();
-        Self::new(self.sources, diagnostics)
+        Self::new(self.sources, self.looked_for, diagnostics)
     }
 
     /// A report that corsac itself failed, which says nothing of any configuration.
     #[must_use]
     pub fn bug(message: &str) -> Self {
-        Self::new(Arc::default(), vec![Diagnostic::error("E511", format!("a bug: {message}"))])
+        let bug = Diagnostic::error("E511", format!("a bug: {message}"));
+        Self::new(Arc::default(), Arc::default(), vec![bug])
     }
 
     /// The hash of what was read; see [`Config::hash`](super::Config::hash).
@@ -145,6 +151,12 @@ impl Report {
     #[must_use]
     pub fn sources(&self) -> &Arc<[Source]> {
         &self.sources
+    }
+
+    /// What was looked for.
+    #[must_use]
+    pub fn looked_for(&self) -> &Arc<LookedFor> {
+        &self.looked_for
     }
 
     /// Whether nothing was found.

@@ -1,5 +1,6 @@
 //! Files as text: what was read, and where in it something stands.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,16 @@ impl Source {
         let before = self.text.get(start..place.start).unwrap_or_default();
         Location { path: &self.path, line, column: before.chars().count() + 1 }
     }
+}
+
+/// What a reading has looked for, whether it was there or not: what changes there may
+/// change what is read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LookedFor {
+    /// Files, as they were asked for.
+    pub files: BTreeSet<PathBuf>,
+    /// Patterns of `include`.
+    pub patterns: BTreeSet<PathBuf>,
 }
 
 /// A range of bytes in one of the files that were read.

@@ -132,6 +132,21 @@ impl TuplePattern {
         &*self.scheme == "http" && !is_loopback(&self.host)
     }
 
+    /// The scheme that was probably meant, if no page has this one: it is a slip away
+    /// from a page's, or that of a WebSocket, whose page has another. Extensions and apps
+    /// have schemes of their own, so others may be meant as they are.
+    pub(super) fn meant_scheme(&self) -> Option<&'static str> {
+        match &*self.scheme {
+            "http" | "https" => None,
+            "ws" => Some("http"),
+            "wss" => Some("https"),
+            scheme => {
+                let is_slip = |page: &&str| strsim::damerau_levenshtein(scheme, page) == 1;
+                ["https", "http"].into_iter().find(is_slip)
+            }
+        }
+    }
+
     /// The patterns, other than itself, that match every origin that it matches.
     pub(super) fn covering(&self) -> impl Iterator<Item = Self> {
         let ports = if self.port == PortPattern::Any {

@@ -205,6 +205,13 @@ fn check_tuple(tuple: &TuplePattern, place: Place, spec: &PolicySpec, findings: 
         findings.error("E113", place, message);
         findings.help("write https, or set `dangerous.insecure_origins = true`");
     }
+    if let Some(meant) = tuple.meant_scheme() {
+        let message = format!("\"{tuple}\" matches no web page: pages have https, or http");
+        findings.warning("W102", place, message);
+        let text = tuple.to_string();
+        let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+        findings.help(format!("write \"{meant}://{rest}\""));
+    }
     if !tuple.subdomains {
         return;
     }

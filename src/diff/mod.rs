@@ -177,7 +177,7 @@ pub fn diff(before: &Config, after: &Config) -> Diff {
         server: _,
         tests: _,
         sources: _,
-        directories: _,
+        looked_for: _,
     } = after;
     let mut changes = routes::compare(before, after);
     changes.extend(process::compare(before, after));

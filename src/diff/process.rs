@@ -62,7 +62,7 @@ fn request_ids(before: &Config, after: &Config) -> Changes {
 
 fn admin(before: &Config, after: &Config) -> Changes {
     let mut changes = Changes::default();
-    let Admin { listen, debug_clients } = &after.admin;
+    let Admin { listen, hosts, debug_clients } = &after.admin;
     let addresses = |listen: &[AdminAddress]| {
         let address = |address: &AdminAddress| match address {
             AdminAddress::Tcp(address) => address.to_string(),
@@ -72,6 +72,8 @@ fn admin(before: &Config, after: &Config) -> Changes {
     };
     let [old, new] = [addresses(&before.admin.listen), addresses(listen)];
     changes.entries("listen", &old, &new, |_, added| allowing(added, false));
+    let [old, new] = [texts(&before.admin.hosts), texts(hosts)];
+    changes.entries("hosts", &old, &new, |_, added| allowing(added, false));
     let [old, new] = [texts(&before.admin.debug_clients), texts(debug_clients)];
     // They are told what the configuration says.
     changes.entries("debug_clients", &old, &new, |_, added| allowing(added, false));

@@ -9,7 +9,7 @@ use std::{
     io, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::Duration,
@@ -46,7 +46,16 @@ pub struct Lines {
 struct Shared {
     threads: ThreadLocal<Waiting>,
     dropped: IntCounter,
+    /// The same, of this process alone: an upgrade adds what the one before has counted.
+    dropped_here: AtomicU64,
     reopen: AtomicBool,
+}
+
+impl Shared {
+    fn lose(&self, lines: u64) {
+        self.dropped.inc_by(lines);
+        self.dropped_here.fetch_add(lines, Ordering::Relaxed);
+    }
 }
 
 /// The lines of one thread that wait for the writer.
@@ -74,7 +83,12 @@ impl AccessLog {
     pub fn queue(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
         let (bell, rings) = sync_channel(1);
         let threads = ThreadLocal::new();
-        let shared = Arc::new(Shared { threads, dropped, reopen: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            threads,
+            dropped,
+            dropped_here: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+        });
         let lines = Lines { bell: rings, shared: Arc::clone(&shared) };
         (Self { format, bell, shared }, lines)
     }
@@ -89,7 +103,7 @@ impl AccessLog {
     pub fn write(&self, line: &Line<'_>) {
         let mut waiting = self.shared.threads.get_or_default().lock();
         if waiting.len() >= THREAD_BYTES {
-            self.shared.dropped.inc();
+            self.shared.lose(1);
             return;
         }
         let is_first = waiting.is_empty();
@@ -145,12 +159,12 @@ impl Lines {
     /// Counts lines that could not be written.
     pub fn lose(&self, lines: &[u8]) {
         let count = lines.split_inclusive(|byte| *byte == b'\n').count();
-        self.shared.dropped.inc_by(count as u64);
+        self.shared.lose(count as u64);
     }
 
-    /// How many lines were lost so far.
+    /// How many lines this process has lost so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.get()
+        self.shared.dropped_here.load(Ordering::Relaxed)
     }
 }

@@ -8,10 +8,14 @@ use std::{
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, HOST},
+};
 use pingora_core::{
     apps::{
         ServerApp,
@@ -19,15 +23,17 @@ use pingora_core::{
     },
     protocols::{http::ServerSession, l4::stream::Stream},
 };
+use pingora_http::RequestHeader;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixListener,
     runtime::Builder,
     sync::{mpsc, watch},
+    time::sleep,
 };
 
 use super::{
-    connections::Connections,
+    connections::{Connections, IDLE, SWEEP},
     listener::{BindError, Bound},
     reload::Trigger,
     sockets::{Address, Description, Given, Shared},
@@ -42,6 +48,9 @@ use crate::{
 
 /// What is asked of `/explain`, at most.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the socket waits where accepting fails.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The key of the configuration.
 const NAME: &str = "admin.listen";
@@ -67,7 +76,7 @@ impl Listeners {
                         None => Socket::bind(path),
                     };
                     listeners.unix.push(socket.map_err(|cause| {
-                        BindError::new(NAME, &path.display().to_string(), cause)
+                        BindError::new(NAME, &path.display().to_string(), in_words(cause))
                     })?);
                 }
             }
@@ -98,7 +107,7 @@ impl Listeners {
             Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
         };
         let (open, privileged) = (app(false), app(true));
-        let connections = state.metrics.connections("admin");
+        let connections = state.metrics.connections(NAME);
         for bound in &self.tcp {
             log::info!("admin listens on {}", bound.address);
         }
@@ -108,6 +117,8 @@ impl Listeners {
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let noted = Arc::new(Connections::default());
+                let looks = IDLE.as_secs() / SWEEP.as_secs();
+                tokio::spawn(Arc::clone(&noted).sweep(SWEEP, looks));
                 for bound in self.tcp {
                     let (seat, noted) = (Seat::only(Arc::clone(&open)), Arc::clone(&noted));
                     tokio::spawn(bound.serve(seat, stop.clone(), noted, connections.clone()));
@@ -139,7 +150,10 @@ impl Socket {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let fresh = path.with_extension(format!("{}.new", std::process::id()));
+        // Short, for the path of a socket has a narrow limit; and nobody else's, so what
+        // is there was left by a dead process of the same number.
+        let fresh = path.with_file_name(format!(".{}", std::process::id()));
+        let _ = fs::remove_file(&fresh);
         let listener = std::os::unix::net::UnixListener::bind(&fresh)?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::rename(&fresh, path))
@@ -175,12 +189,26 @@ impl Socket {
     {
         let _held = self.held;
         let listener = UnixListener::from_std(self.listener)?;
+        let mut has_complained = false;
         loop {
-            let (stream, _) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
-                accepted = listener.accept() => accepted?,
+                accepted = listener.accept() => accepted,
             };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                // For want of descriptors or memory, which may be there again.
+                Err(error) => {
+                    if !has_complained {
+                        log::error!("{NAME} cannot accept: {error}");
+                    }
+                    has_complained = true;
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            has_complained = false;
             let (app, stop, open) = (Arc::clone(&app), stop.clone(), open.clone());
             tokio::spawn(async move {
                 app.process_new(Box::new(Stream::from(stream)), &stop).await;
@@ -188,6 +216,17 @@ impl Socket {
             });
         }
     }
+}
+
+/// Why a socket cannot be made, where what is to be done is another thing than for a port.
+fn in_words(error: io::Error) -> io::Error {
+    let words = match error.kind() {
+        io::ErrorKind::NotFound => "its folder does not exist; make it, or write another path",
+        io::ErrorKind::PermissionDenied => "who runs corsac may not write to its folder",
+        io::ErrorKind::AddrInUse => "another process answers there; stop it, or write another path",
+        _ => return error,
+    };
+    io::Error::other(words)
 }
 
 /// What the admin listener answers.
@@ -200,7 +239,14 @@ struct Endpoints {
 #[async_trait]
 impl ServeHttp for Endpoints {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        if session.req_header().version < Version::HTTP_11 {
+            // Pingora would keep the connection, and such a client reads to its end.
+            session.set_keepalive(None);
+        }
         let head = session.req_header();
+        if let Some(refusal) = self.misdirected(head) {
+            return refusal;
+        }
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let waits = head.uri.query().is_some_and(|query| query == "wait");
         match (method, path.as_str()) {
@@ -241,6 +287,25 @@ impl ServeHttp for Endpoints {
 }
 
 impl Endpoints {
+    /// What a request on an address gets that asks by a name of someone else's:
+    /// [`Admin::answers_to`]. One without a `Host` is from no browser.
+    fn misdirected(&self, head: &RequestHeader) -> Option<Response<Vec<u8>>> {
+        if self.privileged {
+            return None;
+        }
+        let serving = self.state.reloader.serving();
+        let mut hosts = head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        let admin = &serving.config().admin;
+        let other =
+            hosts.find(|host| !str::from_utf8(host).is_ok_and(|host| admin.answers_to(host)))?;
+        let other = String::from_utf8_lossy(other);
+        let reason = format!(
+            "{other:?} is no name of the admin listener; ask by an IP address or localhost, or \
+             write the name in admin.hosts\n"
+        );
+        Some(text(StatusCode::MISDIRECTED_REQUEST, &reason))
+    }
+
     async fn reload(&self, waits: bool) -> Response<Vec<u8>> {
         let reloader = Arc::clone(&self.state.reloader);
         let reload = async move { reloader.reload(Trigger::Admin).await };

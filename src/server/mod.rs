@@ -22,6 +22,7 @@ mod sockets;
 mod status;
 mod stop;
 mod systemd;
+mod trail;
 mod upgrade;
 mod watcher;
 mod workers;
@@ -53,7 +54,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
-    snapshot::{Snapshot, SnapshotCell},
+    snapshot::{Addresses, Snapshot, SnapshotCell},
 };
 use connections::{Connections, IDLE, SWEEP};
 use listener::{BindError, Bound};
@@ -214,7 +215,7 @@ impl Server {
             .map_err(StartError::AccessLog)?;
         let (access_log, writer) = writer.unzip();
         runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
-        let addresses = runtime.block_on(resolve::resolve(&config));
+        let addresses = runtime.block_on(resolve::resolve(&config, &Addresses::new()));
         let (settings, threads) = (settings(), threads(&config));
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
@@ -296,7 +297,8 @@ impl Server {
         unused.close();
         self.answered = admin.serve(&state, self.stop_admin.subscribe())?;
         if let Some(watcher) = watcher::start(&state.reloader) {
-            self.runtime.spawn(watcher.run(Arc::clone(&state.reloader)));
+            let stop = self.stop.subscribe();
+            self.runtime.spawn(watcher.run(Arc::clone(&state.reloader), stop));
         }
         self.runtime.spawn(reload::refresh_addresses(Arc::clone(&state.reloader)));
         match predecessor {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{aside::aside, process, resolve, systemd::Reloading};
 use crate::{
-    config::{Config, Files, Report},
+    config::{Config, Files, LookedFor, Report},
     cors::Severity,
     diff::diff,
     load::load,
@@ -74,15 +74,18 @@ pub(super) struct Reloader {
     /// Held while a change is made ready, so that none is lost to another.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Attempt>,
+    looked_for: Mutex<Arc<LookedFor>>,
 }
 
 impl Reloader {
     /// For the configuration of `source`, which `snapshots` serves already.
     pub(super) fn new(source: Source, snapshots: Arc<SnapshotCell>, metrics: Metrics) -> Self {
-        let hash = snapshots.load().config().hash();
+        let serving = snapshots.load();
+        let hash = serving.config().hash();
         metrics.config_applied(&hash, unix_seconds());
         let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
-        Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last }
+        let looked_for = Mutex::new(Arc::clone(&serving.config().looked_for));
+        Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last, looked_for }
     }
 
     /// Keeps every change away while what is returned lives.
@@ -100,6 +103,11 @@ impl Reloader {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the last reading looked for, whether it serves or was refused.
+    pub(super) fn looked_for(&self) -> Arc<LookedFor> {
+        Arc::clone(&self.looked_for.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Reads the configuration again and serves it, if nothing is wrong with it.
     /// Returns what has changed, in one line.
     ///
@@ -113,8 +121,11 @@ impl Reloader {
         let (source, current) = (self.source.clone(), self.snapshots.load());
         let read = aside(move || Read::new(&source, current.config(), known.as_deref())).await;
         // A panic is a bug, and no reason to stop serving.
-        let read = read.unwrap_or_else(|_| Some(Read::bug()));
-        let Some(Read { hash, outcome }) = read else {
+        let read = read.unwrap_or_else(|_| Read::bug(self.looked_for()));
+        let Read { hash, looked_for, outcome } = read;
+        *self.looked_for.lock().unwrap_or_else(PoisonError::into_inner) = looked_for;
+        let Some(outcome) = outcome else {
+            log::debug!("the configuration was read ({}): nothing has changed", trigger.as_str());
             return Ok("nothing has changed".to_owned());
         };
         reloading.get_or_insert_with(Reloading::start);
@@ -131,8 +142,8 @@ impl Reloader {
         change: Change,
         trigger: Trigger,
     ) -> Result<String, Arc<Report>> {
-        let addresses = resolve::resolve(&config).await;
         let current = self.snapshots.load();
+        let addresses = resolve::resolve(&config, current.addresses()).await;
         let previous = Arc::clone(&current);
         let compiled = aside(move || Snapshot::compile(config, addresses, Some(&previous))).await;
         let Ok(snapshot) = compiled else {
@@ -208,7 +219,9 @@ fn codes(report: &Report) -> impl Iterator<Item = &str> {
 /// What is on disk, and what it would change.
 struct Read {
     hash: String,
-    outcome: Result<(Arc<Config>, Change), Report>,
+    looked_for: Arc<LookedFor>,
+    /// `None`: the hash is the one that was known.
+    outcome: Option<Result<(Arc<Config>, Change), Report>>,
 }
 
 /// What a configuration changes, in words.
@@ -218,15 +231,14 @@ struct Change {
 }
 
 impl Read {
-    /// Reads the configuration. `None`: its hash is the one that is `known`.
-    fn new(source: &Source, running: &Config, known: Option<&str>) -> Option<Self> {
+    /// Reads the configuration, and compares it unless its hash is the one that is
+    /// `known`.
+    fn new(source: &Source, running: &Config, known: Option<&str>) -> Self {
         let loaded = load(&source.path, &*source.files);
-        let hash = match &loaded {
-            Ok((config, _)) => config.hash(),
-            Err(report) => report.hash(),
-        };
+        let (Ok((_, report)) | Err(report)) = &loaded;
+        let (hash, looked_for) = (report.hash(), Arc::clone(report.looked_for()));
         if known == Some(&*hash) {
-            return None;
+            return Self { hash, looked_for, outcome: None };
         }
         let outcome = loaded
             .and_then(|(config, warnings)| process::unchanged(running, config, warnings))
@@ -235,11 +247,11 @@ impl Read {
                 let lines = change.log_lines(LOGGED_CHANGES_MAX).collect();
                 (Arc::new(config), Change { summary: change.summary(), lines })
             });
-        Some(Self { hash, outcome })
+        Self { hash, looked_for, outcome: Some(outcome) }
     }
 
-    fn bug() -> Self {
-        Self { hash: String::new(), outcome: Err(Self::bug_report()) }
+    fn bug(looked_for: Arc<LookedFor>) -> Self {
+        Self { hash: String::new(), looked_for, outcome: Some(Err(Self::bug_report())) }
     }
 
     fn bug_report() -> Report {

@@ -20,8 +20,11 @@ pub(super) const REFRESH: Duration = Duration::from_secs(30);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks up every name that the configuration's upstreams have, all at once.
-/// A name that does not resolve is left out, with a warning.
-pub(super) async fn resolve(config: &Config) -> Addresses {
+///
+/// A name that does not resolve keeps what it resolved to in `before`, for a resolver
+/// that is down for a while must not take the upstreams with it; where there is nothing,
+/// it is left out. Either is a warning.
+pub(super) async fn resolve(config: &Config, before: &Addresses) -> Addresses {
     let mut lookups = JoinSet::new();
     for name in names(config) {
         lookups.spawn(async move {
@@ -32,15 +35,20 @@ pub(super) async fn resolve(config: &Config) -> Addresses {
     }
     let mut addresses = HashMap::new();
     while let Some(Ok((name, found))) = lookups.join_next().await {
-        match found {
+        let reason = match found {
             Ok(Ok(mut found)) => {
                 // Resolvers rotate their answers; equal sets must compare equal.
                 found.sort_unstable();
                 found.dedup();
                 addresses.insert(name, found.into_boxed_slice());
+                continue;
             }
-            Ok(Err(error)) => log::warn!("upstream node {name} does not resolve: {error}"),
-            Err(_) => log::warn!("upstream node {name} does not resolve: no answer in 5 s"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in 5 s".to_owned(),
+        };
+        log::warn!("upstream node {name} does not resolve: {reason}");
+        if let Some(last) = before.get(&name) {
+            addresses.insert(name, last.clone());
         }
     }
     addresses
@@ -48,11 +56,7 @@ pub(super) async fn resolve(config: &Config) -> Addresses {
 
 /// Looks the names of a snapshot up again. `None`: they resolve as before.
 pub(super) async fn refresh(snapshot: &Snapshot) -> Option<Addresses> {
-    let mut addresses = resolve(snapshot.config()).await;
-    // A resolver that is down for a while must not take the upstreams with it.
-    for (name, last) in snapshot.addresses() {
-        addresses.entry(name.clone()).or_insert_with(|| last.clone());
-    }
+    let addresses = resolve(snapshot.config(), snapshot.addresses()).await;
     (addresses != *snapshot.addresses()).then_some(addresses)
 }
 
@@ -63,4 +67,28 @@ fn names(config: &Config) -> HashSet<NodeAddress> {
         .filter(|address| matches!(address, NodeAddress::Name(..)))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_resolve_now_keeps_what_it_had() {
+        let text = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n[upstreams.app]\n\
+                    nodes = \"app.internal:80\"\n[services.s]\nupstream = \"app\"\n\
+                    [services.s.routes.r]\npaths = \"/\"\n";
+        let mut config = crate::config::parse(text, "corsac.toml").unwrap().0;
+        // No name at all: nobody is asked for it.
+        let name = NodeAddress::Name("no..name".into(), 80);
+        config.upstreams[0].nodes[0].address = name.clone();
+        assert_eq!(resolve(&config, &Addresses::new()).await, Addresses::new());
+        let before = Addresses::from([(name, Box::from([([127, 0, 0, 1], 80).into()]))]);
+        assert_eq!(resolve(&config, &before).await, before);
+        // What the configuration does not name any more goes.
+        config.upstreams.clear();
+        assert_eq!(resolve(&config, &before).await, Addresses::new());
+    }
 }

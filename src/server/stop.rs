@@ -162,7 +162,7 @@ impl Server {
                     }
                 }
                 () = sleep_until(deadline) => {
-                    log::warn!("stopped with {} connections open", self.connections.count());
+                    log::warn!("stopped; connections still open: {}", self.connections.count());
                     break;
                 }
                 end = self.signals.end(&self.state) => {

@@ -2,23 +2,23 @@
 //!
 //! Directories are watched, not files: an editor renames a new file over the old
 //! one, and Kubernetes swaps a link beside it, and either leaves a watch of the
-//! file itself on what nobody reads any more.
+//! file itself on what nobody reads any more. What else changes in them, such as a
+//! log, does not count: [`Trail`] knows the names that do.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
 
-use super::reload::{Reloader, Trigger};
-use crate::config::Config;
+use super::{
+    aside::aside,
+    reload::{Reloader, Trigger},
+    trail::Trail,
+};
 
 /// How long it must be quiet after a change: the last write of a burst counts.
 const QUIET: Duration = Duration::from_millis(200);
@@ -32,7 +32,8 @@ pub(super) fn start(reloader: &Reloader) -> Option<Watcher> {
     let (sender, changes) = mpsc::channel(1);
     match Watched::new(sender) {
         Ok(mut watched) => {
-            watched.follow(reloader.serving().config());
+            watched.follow(Trail::of(&reloader.looked_for()));
+            watched.watch();
             Some(Watcher { watched, changes })
         }
         Err(error) => {
@@ -49,14 +50,27 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Reloads when a file of the configuration changes, for ever.
-    pub(super) async fn run(mut self, reloader: Arc<Reloader>) {
+    /// Reloads when a file of the configuration changes, until `stop` turns true: a
+    /// process that drains takes no new requests, and another one may read the files.
+    pub(super) async fn run(self, reloader: Arc<Reloader>, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.reload_after_changes(reloader) => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    async fn reload_after_changes(mut self, reloader: Arc<Reloader>) {
         loop {
-            // Also at the start: a file may have changed after it was read, and before
-            // it was watched. What is wrong is logged where it is found.
+            // Watched first, then read, so that no change falls between; also at the
+            // start. What is wrong is logged where it is found.
+            self.watched.watch();
             let _ = reloader.reload(Trigger::File).await;
-            self.watched.follow(reloader.serving().config());
-            if self.changes.recv().await.is_none() {
+            let looked_for = reloader.looked_for();
+            let trail = aside(move || Trail::of(&looked_for)).await;
+            // What was not watched when it was read is read once more. Without a thread
+            // to look, things stay as they are.
+            let is_new = trail.is_ok_and(|trail| self.watched.follow(trail));
+            if !is_new && self.changes.recv().await.is_none() {
                 return;
             }
             settle(&mut self.changes).await;
@@ -72,47 +86,71 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
     {}
 }
 
-/// The directories that are watched.
+/// What is watched.
 struct Watched {
     watcher: RecommendedWatcher,
-    directories: BTreeSet<PathBuf>,
+    trail: Arc<ArcSwap<Trail>>,
+    /// Folders that cannot be watched; each is spoken of once.
+    unwatched: BTreeSet<PathBuf>,
 }
 
 impl Watched {
     fn new(changed: mpsc::Sender<()>) -> notify::Result<Self> {
+        let trail = Arc::<ArcSwap<Trail>>::default();
+        let known = Arc::clone(&trail);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let is_change = event.as_ref().map_or(true, |event| !event.kind.is_access());
-            if is_change {
+            if event.map_or(true, |event| counts(&event, &known.load())) {
                 // Full: a change is waiting to be seen already.
                 let _ = changed.try_send(());
             }
         })?;
-        Ok(Self { watcher, directories: BTreeSet::new() })
+        Ok(Self { watcher, trail, unwatched: BTreeSet::new() })
     }
 
-    /// Watches the directories of every file that was read, and no others.
-    fn follow(&mut self, config: &Config) {
-        let wanted: BTreeSet<PathBuf> = config.directories.iter().cloned().collect();
-        for gone in self.directories.difference(&wanted) {
-            // A directory that was removed is watched no more anyway.
-            let _ = self.watcher.unwatch(gone);
+    /// From now on what is on this trail counts. Whether anything on it is new.
+    fn follow(&mut self, trail: Trail) -> bool {
+        let before = self.trail.load_full();
+        if *before == trail {
+            return false;
         }
-        let mut directories = BTreeSet::new();
-        for directory in wanted {
-            if self.directories.contains(&directory) || self.start(&directory) {
-                directories.insert(directory);
+        for (folder, identity) in before.folders() {
+            if trail.folders().get(folder) != Some(identity) {
+                // A folder that was removed is watched no more anyway.
+                let _ = self.watcher.unwatch(folder);
             }
         }
-        self.directories = directories;
+        self.unwatched.retain(|folder| trail.folders().contains_key(folder));
+        self.trail.store(Arc::new(trail));
+        true
     }
 
-    fn start(&mut self, directory: &Path) -> bool {
-        // The folder of a bare file name.
-        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let started = self.watcher.watch(here, RecursiveMode::NonRecursive);
-        if let Err(error) = &started {
-            log::warn!("{} is not watched: {error}", directory.display());
+    /// Watches every folder of the trail; those that are watched already, too, for a
+    /// folder that was away for a moment is not any more.
+    fn watch(&mut self) {
+        for folder in self.trail.load().folders().keys() {
+            match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.unwatched.remove(folder);
+                }
+                Err(error) => {
+                    if self.unwatched.insert(folder.clone()) {
+                        log::warn!("{} is not watched: {error}", folder.display());
+                    }
+                }
+            }
         }
-        started.is_ok()
     }
+}
+
+/// Whether something has changed that may change what is read.
+fn counts(event: &notify::Event, trail: &Trail) -> bool {
+    if event.kind.is_access() {
+        return false;
+    }
+    let changed = event.paths.iter().find(|path| trail.has(path));
+    if let Some(path) = changed {
+        log::debug!("{} has changed", path.display());
+    }
+    // The kernel has lost some.
+    changed.is_some() || event.need_rescan()
 }

@@ -183,6 +183,33 @@ fn nobody_reads_the_log() {
     }
 }
 
+/// The count goes on in the process that takes over; what was said is not said again.
+#[test]
+fn what_was_dropped_is_told_by_who_dropped_it() {
+    let gate = Gate::default();
+    let setup = logging("{}\nadmin.listen = \"unix:admin.sock\"").stdout_after(&gate);
+    let mut corsac = setup.start();
+    let mut connection = corsac.connect();
+    let call = long(&corsac);
+    for _ in 0..1_500 {
+        assert_eq!(call.clone().send_over(&mut connection).status, 200);
+    }
+    drop(connection);
+    gate.open();
+    let upgraded = corsac.command(&["upgrade", "--wait", "--socket", "admin.sock"]);
+    assert!(upgraded.status.success(), "{}", corsac.stderr());
+    assert_eq!(corsac.await_exit(), Some(0));
+    let told = || corsac.stderr().matches("lines dropped").count();
+    let before = told();
+    assert!(before > 0, "{}", corsac.stderr());
+    // What the new process has to say of a line, it says before it writes the next.
+    for path in ["/one", "/two"] {
+        corsac.get(path).send();
+        corsac.await_access_log(path);
+    }
+    assert_eq!(told(), before, "{}", corsac.stderr());
+}
+
 /// It stops nothing; what is lost is counted, and said at once.
 #[test]
 fn a_disk_that_is_full() {

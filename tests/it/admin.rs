@@ -1,6 +1,7 @@
 //! What a running corsac says of itself, while it has other things to do.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Instant;
 
@@ -48,6 +49,97 @@ fn await_that<T: std::fmt::Debug>(ask: impl Fn() -> T, is_it: impl Fn(&T) -> boo
         assert!(started.elapsed() < DEADLINE, "{answer:?}");
         thread::yield_now();
     }
+}
+
+/// A page that makes its own name resolve to this machine asks by that name.
+#[test]
+fn by_which_name_it_is_asked() {
+    const HOSTS: &str = "listen = [\"127.0.0.1:0\", \"unix:admin.sock\"]\nhosts = \"corsac\"";
+    let origin = Origin::answering(200).start();
+    let services = SERVICES.replace("listen = \"127.0.0.1:0\"", HOSTS);
+    let corsac = Corsac::in_front_of(&origin, &services);
+    let admin = corsac.admin_address();
+    let ask = |target: &str, hosts: &[&str]| {
+        let call = Call::new(admin, "GET", target);
+        hosts.iter().fold(call, |call, host| call.header("Host", host)).send()
+    };
+    #[rustfmt::skip]
+    let cases: &[(&str, &[&str], u16)] = &[
+        ("/healthz",                   &["localhost"],              200),
+        ("/healthz",                   &["[::1]:9901"],             200),
+        ("/status",                    &["corsac:9901"],            200),
+        ("/status",                    &["evil.test:9901"],         421),
+        ("/metrics",                   &["evil.test"],              421),
+        ("/healthz",                   &["evil.test"],              421),
+        ("/other",                     &["evil.test"],              421),
+        ("/status",                    &[""],                       421),
+        ("http://evil.test/status",    &["evil.test"],              421),
+        ("http://localhost/status",    &["localhost"],              200),
+    ];
+    for (target, hosts, status) in cases {
+        let answer = ask(target, hosts);
+        assert_eq!(answer.status, *status, "{target} {hosts:?}");
+        if *status == 421 {
+            assert!(answer.text().contains("admin.hosts"), "{}", answer.text());
+        }
+    }
+    // Pingora takes neither two that differ nor a target of another name.
+    for (target, hosts) in [
+        ("/status", ["localhost", "evil.test"].as_slice()),
+        ("http://evil.test/status", &["localhost"]),
+    ] {
+        let call = hosts
+            .iter()
+            .fold(Call::new(admin, "GET", target), |call, host| call.header("Host", host));
+        assert!(call.try_send().map_or(true, |answer| answer.status >= 400), "{target} {hosts:?}");
+    }
+    // HTTP/1.0 knows no `Host`, and no browser speaks it.
+    let mut old = crate::harness::Connection::open(admin);
+    old.write(b"GET /healthz HTTP/1.0\r\n\r\n");
+    let answer = String::from_utf8(old.await_close().unwrap()).unwrap();
+    assert!(answer.contains(" 200 "), "{answer}");
+    // The socket is asked by any name: no page can reach it.
+    assert!(corsac.command(&["status", "--socket", "admin.sock"]).status.success());
+    // The names are what the configuration says now.
+    let text = std::fs::read_to_string(corsac.config()).unwrap();
+    corsac.workdir().replace("corsac.toml", text.replace("\"corsac\"", "\"evil.test\""));
+    assert!(corsac.command(&["reload", "--wait", "--socket", "admin.sock"]).status.success());
+    assert_eq!(ask("/status", &["evil.test"]).status, 200);
+    assert_eq!(ask("/status", &["corsac"]).status, 421);
+}
+
+#[test]
+fn a_socket_that_cannot_be_made() {
+    let cases = [
+        ("none/admin.sock", "its folder does not exist"),
+        ("taken.sock", "another process answers there"),
+    ];
+    for (path, told) in cases {
+        let setup = Corsac::with(&format!(
+            "version = 1\nlisteners.http.address = \"127.0.0.1:0\"\n\
+             admin.listen = \"unix:{path}\"\n\
+             services.s.routes.r = {{ paths = \"/\", respond = {{}} }}\n"
+        ));
+        let _taken = UnixListener::bind(setup.path().join("taken.sock")).unwrap();
+        let output = setup.run();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("admin.listen cannot listen on ") && said.contains(told), "{said}");
+    }
+}
+
+/// A socket is bound by another name first, which must fit, too.
+#[test]
+fn a_long_path_of_a_socket() {
+    // Of 107; the number in the name of the next folder may have a digit more.
+    const PATH_BYTES: usize = 105;
+    let origin = Origin::answering(200).start();
+    let folder = crate::harness::Workdir::new();
+    let folder = folder.path().as_os_str().len();
+    let name = "s".repeat(PATH_BYTES - folder - "/".len());
+    let services = SERVICES.replace("127.0.0.1:0", &format!("unix:{name}"));
+    let corsac = Corsac::in_front_of(&origin, &services);
+    assert!(corsac.command(&["status", "--socket", &name]).status.success());
 }
 
 #[test]

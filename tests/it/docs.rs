@@ -9,7 +9,11 @@
 #[cfg(feature = "server")]
 mod program;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use corsac::config::{self, codes::CODES};
 
@@ -128,4 +132,91 @@ fn the_date_of_the_public_suffix_list() {
         "psl has another version: set LIST_DATE to the day on which that was published"
     );
     assert_eq!(corsac::cors::PUBLIC_SUFFIX_LIST_DATE, "2026-11-05");
+}
+
+/// What a page of GitHub calls the place of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+/// The headings of a document, outside of its blocks of code.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let mut anchors = BTreeSet::new();
+    for line in read(document).lines() {
+        is_code ^= line.trim_start().starts_with("```");
+        if let Some(heading) = line.strip_prefix('#').filter(|_| !is_code) {
+            anchors.insert(anchor(heading.trim_start_matches('#').trim()));
+        }
+    }
+    anchors
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = regex::Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for document in DOCUMENTS {
+        let text = read(document);
+        for target in link.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()) {
+            if target.contains("://") {
+                continue;
+            }
+            seen += 1;
+            let (path, place) = target.split_once('#').unwrap_or((target, ""));
+            let beside = Path::new(document).parent().unwrap();
+            let path = if path.is_empty() { document.into() } else { beside.join(path) };
+            let is_there = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists();
+            let has_place = || anchors(path.to_str().unwrap()).contains(place);
+            if !is_there || !place.is_empty() && !has_place() {
+                wrong.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 50, "only {seen} links were found");
+}
+
+/// Every Rust file below a folder, with its text.
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push((entry.display().to_string(), fs::read_to_string(&entry).unwrap()));
+        }
+    }
+}
+
+/// The tests that guard the invariants, and the files of the tree, in ARCHITECTURE.md.
+#[test]
+fn every_test_and_file_is_there() {
+    let mut found = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    let text = read("ARCHITECTURE.md");
+    let part = |from: &str| text.split_once(from).unwrap().1.split_once("\n## ").unwrap().0;
+    let has_file = |name: &str| found.iter().any(|(path, _)| path.ends_with(&format!("/{name}")));
+    let tree = part("\n## The tree\n");
+    let words = tree.split([' ', ',', '\n']).map(Path::new);
+    let files = words.filter(|word| word.extension().is_some_and(|it| it == "rs"));
+    let names = files.map(|file| file.file_name().unwrap().to_str().unwrap());
+    let mut wrong: Vec<&str> = names.filter(|name| !has_file(name)).collect();
+    let code = regex::Regex::new(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`").unwrap();
+    for name in code.captures_iter(part("\n## Invariants\n")).map(|c| c.get(1).unwrap().as_str()) {
+        let (module, last) = name.rsplit_once("::").unwrap();
+        let module = module.rsplit("::").find(|part| *part != "tests").unwrap();
+        let is_in = |path: &str| path.contains(&format!("/{module}"));
+        let defined = |text: &str| {
+            let item = ["fn ", "mod "].map(|kind| format!("{kind}{last}"));
+            item.iter().any(|item| text.contains(&**item))
+        };
+        if !found.iter().any(|(path, text)| is_in(path) && defined(text)) {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "not there: {wrong:?}");
 }

@@ -21,7 +21,7 @@ fn with_nodes(nodes: &[SocketAddr], services: &str) -> Setup {
     let nodes: Vec<String> = nodes.iter().map(|node| format!("\"{node}\"")).collect();
     Corsac::serving(&format!(
         "[upstreams.origin]\nnodes = [{}]\n\
-         timeouts = {{ connect = \"300ms\", read = \"300ms\", write = \"1s\" }}\n{services}",
+         timeouts = {{ connect = \"300ms\", read = \"1s\", write = \"1s\" }}\n{services}",
         nodes.join(", ")
     ))
 }

@@ -52,3 +52,5 @@ mod request_id;
 mod snapshots;
 #[cfg(feature = "server")]
 mod upgrade;
+#[cfg(feature = "server")]
+mod watched;

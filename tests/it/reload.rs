@@ -2,12 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Call, Corsac, Origin};
 
@@ -82,61 +81,6 @@ fn by_the_admin_socket() {
     let output = reload(&corsac);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(says(&corsac), "two");
-}
-
-#[test]
-fn by_a_changed_file() {
-    let include = |text: &str| format!("include = [\"conf.d/*.toml\"]\n{text}");
-    let route = |says: &str| {
-        format!("[services.more.routes.r]\npaths = \"/more\"\nrespond = {{ body = \"{says}\" }}\n")
-    };
-    let corsac = Corsac::with(&include(&saying("one"))).file("conf.d/a.toml", &route("a")).start();
-    let mut reloads = 0;
-    let mut changed = |how: &str, path: &str, expected: &str| {
-        reloads += 1;
-        corsac.await_stderr("serves (a changed file)", reloads);
-        assert_eq!(corsac.get(path).send().text(), expected, "{how}");
-    };
-    corsac.workdir().write("corsac.toml", include(&saying("two")));
-    changed("written in place", "/", "two");
-    corsac.workdir().replace("corsac.toml", include(&saying("three")));
-    changed("renamed over", "/", "three");
-    corsac.workdir().replace("conf.d/a.toml", route("b"));
-    changed("an included file", "/more", "b");
-    corsac.workdir().write("conf.d/b.toml", route("new").replace("more", "other"));
-    changed("a new file that is included", "/other", "new");
-}
-
-/// Kubernetes mounts a `ConfigMap` as links through a link that it swaps.
-#[test]
-fn by_the_swap_of_a_config_map() {
-    let setup = Corsac::with("").file("map/..one/corsac.toml", &saying("one"));
-    let map = setup.path().join("map");
-    symlink("..one", map.join("..data")).unwrap();
-    symlink("..data/corsac.toml", map.join("corsac.toml")).unwrap();
-    let corsac = setup.start_with("map/corsac.toml");
-    assert_eq!(says(&corsac), "one");
-    corsac.workdir().write("map/..two/corsac.toml", saying("two"));
-    symlink("..two", map.join("..data.new")).unwrap();
-    std::fs::rename(map.join("..data.new"), map.join("..data")).unwrap();
-    corsac.await_stderr("serves (a changed file)", 1);
-    assert_eq!(says(&corsac), "two");
-}
-
-#[test]
-fn the_last_write_of_a_burst_counts() {
-    let corsac = Corsac::with(&saying("one")).start();
-    for write in 0..50 {
-        // Half of them are no configuration.
-        let text = if write % 2 == 0 { saying("passing") } else { "version = ".to_owned() };
-        corsac.workdir().write("corsac.toml", text);
-    }
-    corsac.workdir().write("corsac.toml", saying("last"));
-    let started = Instant::now();
-    while says(&corsac) != "last" {
-        assert!(started.elapsed() < crate::harness::DEADLINE, "{}", corsac.stderr());
-        thread::yield_now();
-    }
 }
 
 /// What is refused changes nothing, and is told whole.

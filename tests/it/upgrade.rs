@@ -281,6 +281,29 @@ fn a_stream_outlives_two_upgrades() {
     assert!(!corsac.stderr().contains("has ended"), "{}", corsac.stderr());
 }
 
+/// Files are read by the process that serves, and not once more by one that drains.
+#[test]
+fn who_drains_reads_no_files() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).after(&gate).start();
+    let mut corsac = Corsac::with(&config(origin.address(), "")).start();
+    let call = corsac.get("/");
+    let client = thread::spawn(move || call.send());
+    origin.await_requests(1);
+    upgrade_must_work(&corsac);
+    // When the second change is served, whoever reads has read the first.
+    for change in 1..=2 {
+        let text = config(origin.address(), &format!("# {change}"));
+        corsac.workdir().replace("corsac.toml", text);
+        corsac.await_stderr("serves (a changed file)", change);
+    }
+    gate.open();
+    assert_eq!(client.join().unwrap().status, 200);
+    assert_eq!(corsac.await_exit(), Some(0));
+    let served = corsac.stderr().matches("serves (a changed file)").count();
+    assert_eq!(served, 2, "{}", corsac.stderr());
+}
+
 #[test]
 fn ten_upgrades_under_load() {
     let (_origin, corsac) = start();
@@ -409,8 +432,8 @@ fn systemd_is_told() {
     let await_told = |told: &str| while !next().contains(told) {};
     let mut corsac = setup
         .environment("NOTIFY_SOCKET", path.to_str().unwrap())
-        // In microseconds: fed every tenth of a second.
-        .environment("WATCHDOG_USEC", "200000")
+        // In microseconds: fed every second, by an answer that may take as long.
+        .environment("WATCHDOG_USEC", "2000000")
         .start();
     await_told("READY=1");
     await_told("WATCHDOG=1");

@@ -49,6 +49,8 @@ fn origins() {
         (&["*", "https://a.com"],                        vec![("E111", Origin(0))], vec![("E111", Origin(0)), ("E112", Origin(0))], vec![("E111", Origin(0)), ("E112", Origin(0))]),
         (&["null"],                                      vec![("E109", Origin(0))], vec![("E115", Origin(0))],           vec![("E115", Origin(0))]),
         (&["http://a.com"],                              vec![],                   vec![("E113", Origin(0))],            vec![]),
+        (&["htps://a.com", "wss://a.com"],               vec![("W102", Origin(0)), ("W102", Origin(1))], vec![("W102", Origin(0)), ("W102", Origin(1))], vec![("W102", Origin(0)), ("W102", Origin(1))]),
+        (&["app://a.com", "chrome-extension://ab"],      vec![],                   vec![],                               vec![]),
         (&["http://localhost:*", "http://127.0.0.2"],    vec![],                   vec![],                               vec![]),
         (&["https://*.a.com"],                           vec![],                   vec![("W195", Origin(0))],            vec![("W195", Origin(0))]),
         (&["https://*.github.io"],                       vec![("W114", Origin(0))], vec![("E114", Origin(0))],           vec![("W114", Origin(0))]),

@@ -24,6 +24,9 @@ use crate::{carried::Carried, proxy::SelfCheck, server::sockets::Shared};
 /// How long the new process may take to tell the service manager, which is a datagram.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
+/// How long it may take to read the last word of this process.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// What the environment says of this process alone.
 const OWN_ENVIRONMENT: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
@@ -94,6 +97,12 @@ impl Successor {
             .map_err(|error| format!("what was counted cannot be handed over: {error}"))?;
         self.carried = carried;
         let elders = elders.channels();
+        if elders.len() >= DESCRIPTORS_MAX {
+            let still = elders.len();
+            return Err(format!(
+                "{still} replaced processes still drain; wait until some have ended"
+            ));
+        }
         let elders = elders.iter().map(|elder| elder.as_fd());
         let with: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd()).chain(elders).collect();
         self.send(&Message::Complete, &with).await
@@ -144,8 +153,9 @@ impl Successor {
     pub(in super::super) async fn bequeath(&self, carried: &Carried) {
         let since = carried.since(&self.carried);
         if let Ok(file) = write_file(&since) {
-            // It may have ended; then nobody counts.
-            let _ = self.channel.send(&Message::Counted, &[file.as_fd()]).await;
+            // It may have ended, or hang: then nobody counts.
+            let (counted, with) = (Message::Counted, [file.as_fd()]);
+            let _ = timeout(LAST_WORD, self.channel.send(&counted, &with)).await;
         }
     }
 

@@ -124,6 +124,13 @@ impl Corsac {
         lines.iter().map(parse).collect()
     }
 
+    /// Awaits a line of the access log that contains `text`.
+    #[track_caller]
+    pub(crate) fn await_access_log(&self, text: &str) {
+        let has_it = |lines: &[String]| lines.iter().any(|line| line.contains(text)).then_some(());
+        self.stdout.await_some(has_it).unwrap_or_else(|seen| panic!("no {text:?} in\n{seen}"));
+    }
+
     /// Its folder: the configuration is `corsac.toml` there.
     pub(crate) fn workdir(&self) -> &Workdir {
         &self.workdir
