@@ -34,7 +34,6 @@ use corsac::{
     load::load,
     server::{self, Inherited, Memory, Server, Source},
 };
-use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
 #[global_allocator]
@@ -121,10 +120,6 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> io::Result<Vec<Figure>> {
-    // Pingora keeps timers by the hundredth of a second, and allocates for a new one.
-    // How many requests share it is a matter of time, which is not to be counted:
-    // Tokio's timers, by which it waits for hours, are the same for each request.
-    set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
     let server = start(start_origin()?);
     let address = server.addresses().first().copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let mut figures = Vec::new();
