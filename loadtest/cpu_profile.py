@@ -27,14 +27,14 @@ import report
 from cpu_groups import GROUPS, Frame, group_of
 from measure import Bench
 from proxies import BARE, CORSAC, Proxy, Tools, prepare_process, start_origin
-from scenarios import SCENARIOS
+from scenarios import GET, PREFLIGHTS
 
 SECONDS = 5
 # A prime, so that no loop of the program keeps step with it.
 PERIOD = 100_003
 # Where nothing is counted: samples of CPU time for each second.
 CLOCK_HZ = 4_000
-PROFILED = [s for s in SCENARIOS if s.name in ("preflight", "get")]
+PROFILED = {"preflight": PREFLIGHTS, "GET": GET}
 PROGRAMS = [CORSAC, BARE]
 # Addresses of the kernel have their highest bit set.
 KERNEL = 1 << 63
@@ -122,46 +122,43 @@ def symbolised(binary, addresses):
 def tables(found, units):
     """A table for each event: groups down, programs across."""
     for event in units:
-        scale, unit = (1e3, "ns of CPU") if event == "cpu-clock" else (1, event)
-        head = [unit, *(f"{s.title}: {column}" for s in PROFILED for column in ("corsac", "bare", "more"))]
+        unit = "ns of CPU" if event == "cpu-clock" else event
+        head = [unit, *(f"{title}: {column}" for title in PROFILED for column in ("corsac", "bare", "more"))]
         rows = [
             [group, *cells(found, event, lambda counted, g=group: counted["groups"].get(g, 0))] for group in GROUPS
         ]
         rows.append(["**all**", *cells(found, event, lambda counted: sum(counted["groups"].values()))])
-        ratio = [
-            f"{total(found, event, s.name, CORSAC) / total(found, event, s.name, BARE):.3f}" for s in PROFILED
-        ]
+        ratios = (
+            f"{title} {total(found, event, title, CORSAC) / total(found, event, title, BARE):.3f}" for title in PROFILED
+        )
         yield report.table(head, [row for row in rows if set(row[1:]) != {"0"}]) + (
-            "\n\ncorsac / bare Pingora: " + ", ".join(f"{s.title} {r}" for s, r in zip(PROFILED, ratio))
+            "\n\ncorsac / bare Pingora: " + ", ".join(ratios)
         )
 
 
-def total(found, event, scenario, kind):
-    of = found[scenario][kind.name]
+def total(found, event, title, kind):
+    of = found[title][kind.name]
     return sum(of[event]["groups"].values()) / of["requests"]
 
 
 def cells(found, event, figure):
-    for scenario in PROFILED:
-        corsac, bare = (
-            figure(found[scenario.name][kind.name][event]) / found[scenario.name][kind.name]["requests"]
-            for kind in PROGRAMS
-        )
+    for title in PROFILED:
+        corsac, bare = (figure(found[title][k.name][event]) / found[title][k.name]["requests"] for k in PROGRAMS)
         yield from (f"{corsac:,.0f}", f"{bare:,.0f}", f"{corsac - bare:,.0f}")
 
 
 def places(found, event, most):
     """Of each scenario, the places in the source with the greatest differences."""
-    for scenario in PROFILED:
+    for title in PROFILED:
         corsac, bare = (
             collections.Counter({
-                place: units / found[scenario.name][kind.name]["requests"]
-                for place, units in found[scenario.name][kind.name][event]["places"].items()
+                place: units / found[title][kind.name]["requests"]
+                for place, units in found[title][kind.name][event]["places"].items()
             })
             for kind in PROGRAMS
         )
         differences = sorted(((corsac[p] - bare[p], p) for p in corsac.keys() | bare.keys()), reverse=True)
-        yield f"\n{scenario.title}: {event} for each request, corsac, bare, more"
+        yield f"\n{title}: {event} for each request, corsac, bare, more"
         shown = [*differences[:most], *differences[-5:]]
         yield from (f"{corsac[p]:9,.0f} {bare[p]:9,.0f} {more:+9,.0f}  {p}" for more, p in shown)
 
@@ -181,7 +178,8 @@ def main():
         origin = start_origin(pathlib.Path(folder) / "origin", tools, profiler.other)
         held.callback(origin.stop)
         found = {
-            s.name: {kind.name: profiler.profile(kind, s, origin) for kind in PROGRAMS} for s in PROFILED
+            title: {kind.name: profiler.profile(kind, scenario, origin) for kind in PROGRAMS}
+            for title, scenario in PROFILED.items()
         }
         described = environment.describe(tools, PROGRAMS)
     builds = ", ".join(f"{name}: `{build}`" for name, build in described["builds"].items())

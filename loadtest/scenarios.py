@@ -55,6 +55,7 @@ PREFLIGHT = Probe(
     cors=ANSWERED,
     answer=b"",
 )
+PREFLIGHTS = Scenario("preflight", "preflight, answered at the edge", [PREFLIGHT], "preflight.lua", main=True)
 
 
 def _listed(origin):
@@ -62,7 +63,7 @@ def _listed(origin):
 
 
 SCENARIOS = [
-    Scenario("preflight", "preflight, answered at the edge", [PREFLIGHT], "preflight.lua", main=True),
+    PREFLIGHTS,
     GET,
     Scenario("plain", "GET, no origin", [Probe(headers={}, cors={})], "get.lua", main=True),
     Scenario("denied", "GET, denied origin", [Probe(headers={"Origin": EVIL}, cors={})], "get.lua", [EVIL]),

@@ -81,6 +81,8 @@ fn preflight() -> Result<ResponseHeader> {
 fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
     let settings = ServerConf {
         threads: 1,
+        // A runtime for each thread, as corsac has.
+        work_stealing: false,
         // SIGTERM ends it at once, by `exit`, so that an instrumented one writes its profile.
         // Pingora's own grace is five minutes.
         grace_period_seconds: Some(0),
