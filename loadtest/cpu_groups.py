@@ -39,7 +39,10 @@ _RULES = [
     ("header maps", r"/http-[\d.]+/|/pingora-http-"),
     ("connections to the origin", r"/pingora-core-[^/]+/src/(connectors|upstreams)/|/pingora-pool-|/crossbeam-queue-"),
     ("proxying", r"/pingora-(proxy|core|error|runtime|cache|lru)-"),
-    ("timers, clocks", r"/pingora-timeout-|/tokio-[\d.]+/src/(runtime/)?time/|clock_gettime|/std/src/(sys/pal/unix/)?time"),
+    (
+        "timers, clocks",
+        r"/pingora-timeout-|/tokio-[\d.]+/src/(runtime/)?time/|clock_gettime|/std/src/(sys/pal/unix/)?time",
+    ),
     ("tasks, epoll, channels", r"/(tokio|mio|tokio-util|futures-[\w]+)-[\d.]+/"),
     ("system calls: libc's part", r"libc\.so|libc-[\d.]+|\[vdso\]"),
 ]

@@ -18,9 +18,7 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import tempfile
-import time
 
 import environment
 import report
@@ -196,4 +194,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,6 +21,7 @@ class Target:
     at_most: bool
     values: tuple[float, ...] = ()
     instructions: float | None = None
+    floor: float | None = None  # what bare Pingora would have in corsac's place
     why_not: str = "not measured"
 
     @property
@@ -168,34 +169,45 @@ def build_table(results):
 def targets(results):
     """Every target, with what this run says of it."""
     builds = results["environment"]["builds"]
+    alike = builds.get(CORSAC.name) == builds.get(BARE.name)
     for name, over, under, limit, at_most in RATIOS:
-        found = results["scenarios"].get(name, {})
         title = next(s.title for s in SCENARIOS if s.name == name)
         target = Target(f"{title}: {over} / {under}", limit, at_most)
-        both = [found.get(over), found.get(under)]
-        if under == BARE.name and builds.get(over) != builds.get(under):
-            target = dataclasses.replace(target, why_not="not judged: they are not built the same way")
-        elif all(both) and _failed(*both):
-            target = dataclasses.replace(target, why_not="void")
-        elif all(both):
-            counted = ratios(both[0]["counted"], both[1]["counted"], "instructions")
-            target = dataclasses.replace(
-                target, values=tuple(ratios(both[0]["rounds"], both[1]["rounds"])),
-                instructions=median(counted) if counted else None,
-            )
-        yield target
+        if BARE.name in (over, under) and not alike:
+            yield dataclasses.replace(target, why_not="not judged: they are not built the same way")
+        else:
+            yield _judged(target, results["scenarios"].get(name, {}), over, under)
     for pair in PAIRS:
         target = Target(pair.title, pair.limit, True)
         found = results["pairs"].get(pair.name)
         if found and not _failed(found["over"], found["under"]):
-            counted = found["instructions"]
-            target = dataclasses.replace(
-                target, values=tuple(found["ratios"]), instructions=median(counted) if counted else None
-            )
+            instructions = _median(found["instructions"])
+            target = dataclasses.replace(target, values=tuple(found["ratios"]), instructions=instructions)
         yield target
-    found = results["idle"].get(CORSAC.name)
-    measured = found and not found["failed"]
-    yield Target("an idle connection, KiB", IDLE_KIB_MAX, True, (found["kib_each"],) if measured else ())
+    idle = {name: (found["kib_each"],) for name, found in results["idle"].items() if not found["failed"]}
+    floor = _median(idle.get(BARE.name))
+    yield Target("an idle connection, KiB", IDLE_KIB_MAX, True, idle.get(CORSAC.name, ()), floor=floor)
+
+
+def _judged(target, found, over, under):
+    """The target with what a scenario has found of the two."""
+    both = [found.get(over), found.get(under)]
+    if not all(both):
+        return target
+    if _failed(*both):
+        return dataclasses.replace(target, why_not="void")
+    floor = [found.get(BARE.name if name == CORSAC.name else name) for name in (over, under)]
+    has_floor = BARE.name not in (over, under) and all(floor) and not _failed(*floor)
+    return dataclasses.replace(
+        target,
+        values=tuple(ratios(both[0]["rounds"], both[1]["rounds"])),
+        instructions=_median(ratios(both[0]["counted"], both[1]["counted"], "instructions")),
+        floor=_median(ratios(floor[0]["rounds"], floor[1]["rounds"])) if has_floor else None,
+    )
+
+
+def _median(values):
+    return median(values) if values else None
 
 
 def target_table(results):
@@ -204,13 +216,13 @@ def target_table(results):
         sign = "≤" if target.at_most else "≥"
         row = [target.title, f"{sign} {target.limit:g}"]
         if target.values:
-            counted = f"{target.instructions:.3f}" if target.instructions else ""
             off = 100 * abs(target.value - target.limit) / target.limit
-            row += [_ratio(target.values), counted, f"{'met' if target.met else '**missed**'}, by {off:.1f} %"]
+            row += [_ratio(target.values), f"{'met' if target.met else '**missed**'}, by {off:.1f} %"]
+            row += [f"{value:.3f}" if value else "" for value in (target.instructions, target.floor)]
         else:
-            row += ["", "", target.why_not]
+            row += ["", target.why_not, "", ""]
         rows.append(row)
-    head = ["", "target", "measured (95 % interval)", "by instructions", ""]
+    head = ["", "target", "measured (95 % interval)", "", "by instructions", "bare Pingora in corsac's place"]
     return "**Targets: ratios of CPU for each request, unless another unit is named**\n\n" + table(head, rows)
 
 

@@ -244,7 +244,8 @@ def steps(test, chosen):
     for k in kinds:
         if plan.reloads and k.reloads and wanted("reload", False):
             title = f"{plan.reloads} reloads of {ROUTES:,} routes under load: {k.name}"
-            yield Step("reload", k.name, title, 5 + plan.reloads * (2 * plan.reload_seconds + 1), lambda k=k: test.reload(k))
+            seconds = 5 + plan.reloads * (2 * plan.reload_seconds + 1)
+            yield Step("reload", k.name, title, seconds, lambda k=k: test.reload(k))
 
 
 def measure(test, chosen, results, write):
