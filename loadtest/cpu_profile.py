@@ -27,11 +27,13 @@ from measure import Bench
 from proxies import BARE, CORSAC, Proxy, Tools, prepare_process, start_origin
 from scenarios import GET, PREFLIGHTS
 
-SECONDS = 5
-# A prime, so that no loop of the program keeps step with it.
-PERIOD = 100_003
+# In turns, so that what else runs on the machine meets both.
+TURNS, SECONDS = 5, 2
+# A prime, so that no loop of the program keeps step with it; so large that the kernel throttles nothing,
+# which it does silently.
+PERIOD = 1_000_003
 # Where nothing is counted: samples of CPU time for each second.
-CLOCK_HZ = 4_000
+CLOCK_HZ = 2_000
 PROFILED = {"preflight": PREFLIGHTS, "GET": GET}
 PROGRAMS = [CORSAC, BARE]
 # Addresses of the kernel have their highest bit set.
@@ -58,33 +60,41 @@ class Profiler:
         self.bench = Bench(tools.path("wrk"), self.other)
         self.units, self.how = events()
 
-    def profile(self, kind, scenario, origin):
-        """Units for each request: by event, by group, by place in the source."""
-        folder = self.folder / f"{kind.slug}-{scenario.name}"
-        data = folder.with_suffix(".perf")
+    def profile(self, name, scenario, origin):
+        """Of each program, units for all its requests: by event, by group and by place in the source."""
+        ask = (scenario.script, scenario.arguments, scenario.path, scenario.connections)
+        found = {kind.name: self.nothing() for kind in PROGRAMS}
         with contextlib.ExitStack() as held:
-            proxy = Proxy(kind, folder, self.tools, self.core, origin, scenario.settings)
-            held.callback(proxy.stop)
-            ask = (scenario.script, scenario.arguments, scenario.path, scenario.connections)
-            self.bench.warm_up(proxy, 0, *ask)
-            [pid] = proxy.pids()
-            record = ["perf", "record", "-q", "-e", ",".join(self.units), *self.how, "-o", data, "-p", str(pid), "--"]
-            sample = self.bench.load(proxy, SECONDS, *ask, under=record)
-            base = load_address(pid, proxy.binary)
-        return self.grouped(data, proxy.binary, base) | {"requests": sample["requests"]}
+            proxies = []
+            for kind in PROGRAMS:
+                folder = self.folder / f"{name}-{kind.slug}"
+                proxies.append(Proxy(kind, folder, self.tools, self.core, origin, scenario.settings))
+                held.callback(proxies[-1].stop)
+                self.bench.warm_up(proxies[-1], 0, *ask)
+            for _ in range(TURNS):
+                for proxy in proxies:
+                    self.sample(proxy, ask, found[proxy.kind.name])
+        return found
 
-    def grouped(self, data, binary, base):
+    def nothing(self):
+        return {"requests": 0} | {
+            event: {"groups": collections.Counter(), "places": collections.Counter()} for event in self.units
+        }
+
+    def sample(self, proxy, ask, found):
+        """One turn of one program, added to what was found of it."""
+        data = self.folder / "perf.data"
+        [pid] = proxy.pids()
+        record = ["perf", "record", "-q", "-e", ",".join(self.units), *self.how, "-o", data, "-p", str(pid), "--"]
+        found["requests"] += self.bench.load(proxy, SECONDS, *ask, under=record)["requests"]
+        base, binary = load_address(pid, proxy.binary), proxy.binary
         counts = collections.Counter(samples(data))
-        own = sorted({ip - base for _, ip, _, dso in counts if dso == binary})
-        frames = symbolised(binary, own)
-        found = {event: {"groups": collections.Counter(), "places": collections.Counter()} for event in self.units}
+        frames = symbolised(binary, sorted({ip - base for _, ip, _, dso in counts if dso == binary}))
         for (event, ip, symbol, dso), count in counts.items():
             stack = frames[ip - base] if dso == binary else [Frame(symbol, dso)]
             group, frame = group_of(stack, in_kernel=ip >= KERNEL)
-            of_event = found[event]
-            of_event["groups"][group] += count * self.units[event]
-            of_event["places"][f"{group}: {frame.place}"] += count * self.units[event]
-        return found
+            found[event]["groups"][group] += count * self.units[event]
+            found[event]["places"][f"{group}: {frame.place}"] += count * self.units[event]
 
 
 def load_address(pid, binary):
@@ -175,10 +185,7 @@ def main():
         profiler = Profiler(folder, tools)
         origin = start_origin(pathlib.Path(folder) / "origin", tools, profiler.other)
         held.callback(origin.stop)
-        found = {
-            title: {kind.name: profiler.profile(kind, scenario, origin) for kind in PROGRAMS}
-            for title, scenario in PROFILED.items()
-        }
+        found = {title: profiler.profile(title, scenario, origin) for title, scenario in PROFILED.items()}
         described = environment.describe(tools, PROGRAMS)
     builds = ", ".join(f"{name}: `{build}`" for name, build in described["builds"].items())
     text = (

@@ -1,6 +1,7 @@
 """Tests of what is computed: `python3 -m unittest discover loadtest`."""
 
 import re
+import tomllib
 import unittest
 import xml.etree.ElementTree
 
@@ -195,12 +196,29 @@ class Report(unittest.TestCase):
 
 
 class Floor(unittest.TestCase):
+    corsac = proxies.HERE.parent
+    bare = proxies.HERE / "bare-pingora"
+
     def test_it_is_built_of_the_same(self):
         def versions(lock):
             return set(re.findall(r'name = "(.*?)"\nversion = "(.*?)"\nsource', lock.read_text()))
 
-        floor = versions(proxies.HERE / "bare-pingora" / "Cargo.lock")
-        self.assertEqual(floor - versions(proxies.HERE.parent / "Cargo.lock"), set())
+        floor = versions(self.bare / "Cargo.lock")
+        self.assertEqual(floor - versions(self.corsac / "Cargo.lock"), set())
+
+    def test_it_is_built_in_the_same_way(self):
+        def manifest(folder):
+            return tomllib.loads((folder / "Cargo.toml").read_text())
+
+        def wanted(dependency):
+            """Its version and features."""
+            of = dependency if isinstance(dependency, dict) else {"version": dependency}
+            return of["version"], of.get("features")
+
+        bare, corsac = manifest(self.bare), manifest(self.corsac)
+        self.assertEqual(bare["profile"]["release"], corsac["profile"]["release"])
+        for name, dependency in bare["dependencies"].items():
+            self.assertEqual(wanted(dependency), wanted(corsac["dependencies"][name]), name)
 
 
 class Configurations(unittest.TestCase):
