@@ -20,7 +20,7 @@ help:
 	@echo "make loadtest  corsac under load, beside other proxies and itself: 25 minutes, and its builds"
 	@echo "make loadtest-quick   a part of it, on plain builds: three minutes"
 	@echo "make loadtest-builds  what a profile-guided build gives: ten minutes"
-	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: a minute"
+	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
 	@echo "make loadtest-reload  what a reload costs, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"

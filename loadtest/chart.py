@@ -44,7 +44,7 @@ def svg(results):
         panels += [f'<g transform="translate({x:.0f} {y})">', *_panel(scenario.title, found), "</g>"]
         bottom = y + height
     env = results["environment"]
-    note = f"{env['cpu']}, one core for each proxy, {env['date']}"
+    note = f"{env['cpu']}, one core for each proxy, access logs on, {env['date']}"
     height = bottom - GAP + MARGIN
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t">',
