@@ -6,9 +6,9 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
-  guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-reload \
-  loadtest-upgrade loadtest-deps deny release release-pgo deb tarball test-systemd test-packages \
-  debug cargo-deb deps
+  guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
+  loadtest-reload loadtest-upgrade loadtest-deps bare-release bare-release-pgo deny release \
+  release-pgo pgo-deps deb tarball test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -17,10 +17,11 @@ help:
 	@echo "make bench    the benches of the core"
 	@echo "make guard    instructions and allocations against what is committed"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
-	@echo "make loadtest  corsac under load, beside other proxies and itself: 40 minutes"
-	@echo "make loadtest-quick   a part of it, in under five minutes"
-	@echo "make loadtest-builds  what a profile-guided build gives: 10 minutes"
-	@echo "make loadtest-reload  what a reload and the access log cost, under load"
+	@echo "make loadtest  corsac under load, beside other proxies and itself: 25 minutes, and its builds"
+	@echo "make loadtest-quick   a part of it, on plain builds: three minutes"
+	@echo "make loadtest-builds  what a profile-guided build gives: ten minutes"
+	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
+	@echo "make loadtest-reload  what a reload costs, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
@@ -82,40 +83,56 @@ fuzz:
 	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
-# corsac under load, beside other proxies and itself: docs/performance.md.
+# corsac under load, beside other proxies and itself: docs/performance.md. What packages
+# have is measured, and plain builds beside it, in the main scenarios; MEASURED=release measures
+# plain builds alone, which saves the profile-guided ones.
 LOADTEST = $(CARGO_TARGET_DIR)/loadtest
-# Which build: MEASURED=release-pgo is the one that packages have.
-MEASURED ?= release
-RUN_LOADTEST = loadtest/run.py --corsac $(CARGO_TARGET_DIR)/$(MEASURED)/corsac \
-  --bare-pingora $(CARGO_TARGET_DIR)/release/bare-pingora --venv $(LOADTEST)/venv
+MEASURED ?= release-pgo
+BUILT = $(CARGO_TARGET_DIR)/$(1)
+RUN_LOADTEST = loadtest/run.py --venv $(LOADTEST)/venv \
+  --corsac $(call BUILT,$(1))/corsac --bare-pingora $(call BUILT,$(1))/bare-pingora
+PLAIN_BUILDS = --plain-corsac $(call BUILT,release)/corsac --plain-bare-pingora $(call BUILT,release)/bare-pingora
 # More arguments; `loadtest/run.py --help` has them.
 LOADTEST_ARGS ?=
-loadtest: $(MEASURED) loadtest-deps
-	$(RUN_LOADTEST) --out $(LOADTEST)/results.json $(LOADTEST_ARGS)
+loadtest: loadtest-deps release bare-release $(MEASURED) bare-$(MEASURED)
+	$(call RUN_LOADTEST,$(MEASURED)) $(if $(filter release,$(MEASURED)),,$(PLAIN_BUILDS)) \
+	  --out $(LOADTEST)/results.json $(LOADTEST_ARGS)
 
-loadtest-quick: $(MEASURED) loadtest-deps
-	$(RUN_LOADTEST) --quick --out $(LOADTEST)/quick.json $(LOADTEST_ARGS)
+# Of plain builds, which are there sooner.
+loadtest-quick: loadtest-deps release bare-release
+	$(call RUN_LOADTEST,release) --quick --out $(LOADTEST)/quick.json $(LOADTEST_ARGS)
 
-# A profile-guided build beside a plain one.
-loadtest-builds: release release-pgo
-	loadtest/run.py --corsac $(CARGO_TARGET_DIR)/release-pgo/corsac --other $(CARGO_TARGET_DIR)/release/corsac \
-	  --proxies corsac "other corsac" --only scenarios --out $(LOADTEST)/builds.json $(LOADTEST_ARGS)
+# Profile-guided builds beside plain ones, in every scenario.
+loadtest-builds: loadtest-deps release bare-release release-pgo bare-release-pgo
+	$(call RUN_LOADTEST,release-pgo) $(PLAIN_BUILDS) --only scenarios \
+	  --proxies corsac plain-corsac bare-pingora plain-bare-pingora --out $(LOADTEST)/builds.json $(LOADTEST_ARGS)
 
-# What a reload and what the access log cost.
+# Where corsac's CPU goes beyond bare Pingora's.
+loadtest-profile: $(MEASURED) bare-$(MEASURED)
+	@scripts/install-deps wrk perf=linux-perf llvm-symbolizer-19=llvm-19
+	loadtest/cpu_profile.py --corsac $(call BUILT,$(MEASURED))/corsac \
+	  --bare-pingora $(call BUILT,$(MEASURED))/bare-pingora $(LOADTEST_ARGS)
+
+# What a reload costs.
 loadtest-reload: $(MEASURED)
 	@scripts/install-deps wrk
-	loadtest/reload.py $(CARGO_TARGET_DIR)/$(MEASURED)/corsac
-	$(RUN_LOADTEST) --out $(LOADTEST)/log.json --proxies corsac --only pair-log
-
-loadtest-deps: deps
-	@scripts/install-peers $(LOADTEST)/venv
-	@python3 -m unittest discover --quiet --start-directory loadtest
-	$(CARGO) build --release --quiet --manifest-path loadtest/bare-pingora/Cargo.toml
+	loadtest/reload.py $(call BUILT,$(MEASURED))/corsac
 
 # What an upgrade costs its clients: the table of docs/operations.md.
 loadtest-upgrade: release
 	@scripts/install-deps wrk
-	loadtest/upgrade.py $(CARGO_TARGET_DIR)/release/corsac
+	loadtest/upgrade.py $(call BUILT,release)/corsac
+
+loadtest-deps: deps
+	@scripts/install-peers $(LOADTEST)/venv
+	@python3 -m unittest discover --quiet --start-directory loadtest
+
+# Pingora with nothing on top, built as corsac is.
+bare-release: deps
+	$(CARGO) build --release --quiet --manifest-path loadtest/bare-pingora/Cargo.toml
+
+bare-release-pgo: pgo-deps
+	scripts/release-pgo bare-pingora $(call BUILT,release-pgo)
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
@@ -126,9 +143,11 @@ release: deps
 
 # Guided by a profile: docs/performance.md. PROFILE is one of another run, to build the same again.
 PROFILE ?=
-release-pgo: deps
+release-pgo: pgo-deps
+	scripts/release-pgo corsac $(CARGO_TARGET_DIR)/release-pgo $(PROFILE)
+
+pgo-deps: deps
 	@scripts/install-deps wrk llvm-profdata-19=llvm-19
-	scripts/release-pgo $(CARGO_TARGET_DIR)/release-pgo $(PROFILE)
 
 # What is made of a binary: packages, below a folder that stands for `target`.
 PACKAGES = $(CARGO_TARGET_DIR)/packages

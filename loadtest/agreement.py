@@ -1,29 +1,34 @@
 """Whether every proxy gives the answer that is due: measured is only who does the same work."""
 
+from proxies import BARE, PLAIN_BARE, Failed
 from scenarios import LISTED, SCENARIOS
 
 # What a proxy cannot answer as the others do, or does not by any setting of its own: the
 # header, and what it sends instead (None: nothing). It must be there exactly.
+_PREFLIGHTS = [s.name for s in SCENARIOS if s.probes[0].method == "OPTIONS"]
 _NO_CORS = {name: None for name in LISTED} | {"vary": None}
 KNOWN = {
-    "bare Pingora": {
+    BARE.name: {
         "why": "it knows no CORS; its answer to every `OPTIONS` is fixed",
-        **{s.name: _NO_CORS for s in SCENARIOS if s.name not in ("preflight", "plain", "denied")},
+        **{s.name: _NO_CORS for s in SCENARIOS if s.name not in (*_PREFLIGHTS, "plain", "denied")},
         "plain": {"vary": None},
         "denied": {"vary": None},
     },
     "Envoy": {
         "why": "its CORS filter answers preflights before the headers of routes are added",
-        "preflight": {"vary": None},
+        **{name: {"vary": None} for name in _PREFLIGHTS},
     },
     "Traefik": {
         "why": "its middleware answers preflights without `Vary`, and allows credentials to everybody",
-        "preflight": {"vary": None},
+        **{name: {"vary": None} for name in _PREFLIGHTS},
         "plain": {"access-control-allow-credentials": "true"},
         "denied": {"access-control-allow-credentials": "true"},
         "origins": {"access-control-allow-credentials": "true"},
     },
 }
+# Who sends no `X-Forwarded-For`, `-Proto`, `-Host`.
+UNTOLD = [BARE.name, PLAIN_BARE.name]
+KNOWN[PLAIN_BARE.name] = KNOWN[BARE.name]
 
 
 def disagreements(kind, scenario, probe, status, fields, body):
@@ -56,12 +61,35 @@ def disagreements(kind, scenario, probe, status, fields, body):
 
 
 def check(proxy, scenario):
-    """Ends the run where an answer is not the one that is due."""
+    """Fails where an answer is not the one that is due."""
     for probe in scenario.probes:
         answer = proxy.ask(probe.method, probe.path, probe.headers, probe.body)
         found = disagreements(proxy.kind.name, scenario.name, probe, *answer)
         if found:
-            raise SystemExit(
+            raise Failed(
                 f"{proxy.kind.name} does not answer {scenario.title!r} as it must "
                 f"({probe.method} {probe.path} {probe.headers}):\n  " + "\n  ".join(found)
             )
+
+
+def check_forwarding(proxy):
+    """Fails where the origin is not told what it must be, or is connected to anew for each request."""
+    answers = [proxy.ask("GET", "/seen")[2].decode() for _ in range(2)]
+    for answer in answers:
+        if wrong := untold(proxy.kind.name, f"127.0.0.1:{proxy.port}", answer):
+            raise Failed(f"{proxy.kind.name} tells the origin {answer!r}: {wrong}")
+    if int(answers[1].rpartition("|")[2]) < 2:
+        raise Failed(f"{proxy.kind.name} does not keep its connection to the origin")
+
+
+def untold(kind, host, answer):
+    """What the origin was not told as it must be: client, scheme, host, and `Host` itself."""
+    client, scheme, forwarded_host, own_host, _ = answer.split("|")
+    if own_host != host:
+        return f"`Host` is not {host}"
+    if kind in UNTOLD:
+        return "it is known to tell nothing" if client or scheme or forwarded_host else ""
+    # Some address: for a client of the same machine, Envoy takes another one of its own.
+    if not client or (scheme, forwarded_host) != ("http", host):
+        return "`X-Forwarded-For`, `-Proto` or `-Host` are not as they must be"
+    return ""

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from proxies import KINDS
+from proxies import KINDS, PLAIN
 from scenarios import SCENARIOS
 
 SHOWN = ["preflight", "get", "post", "close"]
@@ -38,13 +38,13 @@ def svg(results):
     panels, bottom = [], 0
     for index, scenario in enumerate(shown):
         found = results["scenarios"][scenario.name]
-        height = HEAD + STEP * len(found) + GAP
+        height = HEAD + STEP * len(_names(found)) + GAP
         x = MARGIN + index % 2 * (PANEL + GAP)
         y = 58 + index // 2 * height
         panels += [f'<g transform="translate({x:.0f} {y})">', *_panel(scenario.title, found), "</g>"]
         bottom = y + height
     env = results["environment"]
-    note = f"{env['cpu']}, one core for each proxy, {env['date']}"
+    note = f"{env['cpu']}, one core for each proxy, access logs on, {env['date']}"
     height = bottom - GAP + MARGIN
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t">',
@@ -59,8 +59,12 @@ def svg(results):
     ])
 
 
+def _names(found):
+    return [kind.name for kind in KINDS if kind.name in found and kind not in PLAIN]
+
+
 def _panel(title, found):
-    names = [kind.name for kind in KINDS if kind.name in found]
+    names = _names(found)
     most = max(found[name]["cpu_us"] for name in names)
     yield f'<text class="panel" x="0" y="12">{escape(title)}</text>'
     for index, name in enumerate(names):

@@ -1,5 +1,6 @@
 """What a run was made on, and with what: half of what a figure means."""
 
+import hashlib
 import os
 import pathlib
 import platform
@@ -7,10 +8,10 @@ import re
 import subprocess
 import time
 
-from proxies import CORSACS, HERE, KINDS
+from proxies import HERE, KINDS, OWN
 
 VERSIONS = {
-    **dict.fromkeys(CORSACS, ["--version"]),
+    "corsac": ["--version"],
     "HAProxy": ["-v"],
     "nginx": ["-v"],
     "Envoy": ["--version"],
@@ -20,8 +21,21 @@ VERSIONS = {
 }
 
 
-def describe(tools, names):
-    """The machine, the versions, corsac's builds, and what else ran before the run began."""
+def add_programs(parser):
+    """The options that say where the programs are."""
+    for kind in OWN:
+        parser.add_argument(f"--{kind.binary}", help=f"the program of {kind.name}")
+    parser.add_argument("--venv", help="the virtual environment with Envoy, Traefik and Caddy")
+
+
+def programs(args):
+    """The project's own programs, by name, as they were given."""
+    return {kind.binary: vars(args)[kind.binary.replace("-", "_")] for kind in OWN}
+
+
+def describe(tools, kinds):
+    """The machine, the versions, the builds, and what else ran before the run began."""
+    names = [kind.name for kind in kinds]
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": _cpu_model(),
@@ -29,8 +43,9 @@ def describe(tools, names):
         "kernel": platform.release(),
         "others_busy": _busy_cores(),
         "versions": {name: _version(tools, name) for name in VERSIONS if name in [*names, "wrk", "nginx"]}
-        | ({"bare Pingora": _pingora_version()} if "bare Pingora" in names else {}),
-        "builds": {name: _build(tools, name) for name in CORSACS if name in names},
+        | ({"Pingora": _pingora_version()} if "bare Pingora" in names else {}),
+        "builds": {kind.name: _build(tools, kind) for kind in kinds if kind in OWN},
+        "programs": {kind.name: _sha256(tools.path(kind.binary)) for kind in kinds},
         "commit": _commit(),
     }
 
@@ -56,20 +71,23 @@ def _busy_ticks():
 
 
 def _version(tools, name):
-    found = re.search(r"\d+\.\d+\.\d+", _says(tools, name))
+    binary = next((kind.binary for kind in KINDS if kind.name == name), name)
+    found = re.search(r"\d+\.\d+\.\d+", _says(tools, binary, *VERSIONS[name]))
     return found[0] if found else "?"
 
 
-def _build(tools, name):
-    found = re.search(r"^build: (.*)$", _says(tools, name), re.M)
+def _build(tools, kind):
+    found = re.search(r"^build: (.*)$", _says(tools, kind.binary, "--version"), re.M)
     return found[1] if found else "?"
 
 
-def _says(tools, name):
-    """What it says of its version."""
-    binary = next((kind.binary for kind in KINDS if kind.name == name), name)
-    ran = subprocess.run([tools.path(binary.lower()), *VERSIONS[name]], capture_output=True, text=True)
+def _says(tools, binary, *arguments):
+    ran = subprocess.run([tools.path(binary), *arguments], capture_output=True, text=True)
     return ran.stdout + ran.stderr
+
+
+def _sha256(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def _pingora_version():

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import http.client
+import math
 import re
 import shutil
 import socket
@@ -11,9 +12,11 @@ import subprocess
 import tempfile
 import time
 
-from proxies import APP, HERE
+from proxies import APP, HERE, Failed
 
 RELOAD_LIMIT_S = 30
+# What wrk may take beyond its time.
+WRK_LATE_S = 30
 # For each route. Of routes asked for at random, e^-5 = 0.7 % are left out by five times their number.
 WARM_UP_REQUESTS = 5
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -22,6 +25,8 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 def parse_wrk(text):
     """What wrk has printed: requests, seconds, percentiles in ms, and how many failed."""
     done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", text)
+    if not done:
+        raise Failed(f"wrk says no figures:\n{text}")
     percentiles = {
         f"p{percent}_ms": float(number) * _UNITS[unit]
         for percent, number, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)\b", text, re.M)
@@ -48,22 +53,26 @@ class Bench:
         ran = subprocess.run(
             [*under, *self.command, f"-c{connections}", f"-d{max(1, round(seconds))}s",
              "-s", HERE / "wrk" / script, f"http://127.0.0.1:{port}{path}", "--", *arguments],
-            capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True, timeout=seconds + WRK_LATE_S,
         )
         return parse_wrk(ran.stdout)
 
     def load(self, proxy, seconds, script, arguments=(), path="/", connections=64, under=()):
         """The same against a proxy, with what it cost the proxy."""
-        cpu, start = proxy.cpu_ns(), time.monotonic()
+        proxy.forget_log()
+        cpu = proxy.cpu_ns()
         sample = self.wrk(proxy.port, seconds, script, arguments, path, connections, under)
-        cpu, wall = proxy.cpu_ns() - cpu, time.monotonic() - start
+        cpu = proxy.cpu_ns() - cpu
+        logged = proxy.logged_bytes()
+        proxy.forget_log()
         requests = max(1, sample["requests"])
         return sample | {
             "rps": sample["requests"] / sample["seconds"],
             "cpu_us": cpu / 1e3 / requests,
             # Of one core: below 1, the proxy has waited for the origin or for wrk.
-            "busy": cpu / 1e9 / wall,
+            "busy": cpu / 1e9 / sample["seconds"],
             "memory_kib": proxy.memory_kib(),
+            "logged_bytes": logged / requests,
         }
 
     def load_counted(self, proxy, seconds, script, arguments=(), path="/", connections=64):
@@ -139,7 +148,7 @@ def summary(samples):
     """The medians of all figures, the spread of CPU, and the sum of failures."""
     numbers = {
         name: statistics.median(sample[name] for sample in samples)
-        for name in ("rps", "cpu_us", "p50_ms", "p99_ms", "busy", "memory_kib")
+        for name in ("rps", "cpu_us", "p50_ms", "p99_ms", "busy", "memory_kib", "logged_bytes")
     }
     return numbers | {
         "cpu_spread": spread([sample["cpu_us"] for sample in samples]),
@@ -155,15 +164,28 @@ def spread(values):
 
 
 def ratios(over, under, figure="cpu_us"):
-    """The ratios round by round, sorted: what changes between rounds falls out. None, if it was not measured."""
-    if not all(figure in sample for sample in [*over, *under]):
+    """The ratios of rounds that both were in, sorted: what changes between rounds falls out.
+
+    None, if the figure was not measured.
+    """
+    of_under = {sample["round"]: sample for sample in under}
+    both = [(sample, of_under[sample["round"]]) for sample in over if sample["round"] in of_under]
+    if not all(figure in sample for pair in both for sample in pair):
         return []
-    return sorted(round(a[figure] / b[figure], 4) for a, b in zip(over, under, strict=True))
+    return sorted(round(a[figure] / b[figure], 4) for a, b in both)
 
 
-def ratio(over, under):
-    """The median of the ratios."""
-    return statistics.median(ratios(over, under))
+def interval(ordered):
+    """Where the median of what was sampled lies, with 95 % certainty, whatever its distribution.
+
+    By ranks: the median is below the n-th smallest of N with the chance that fewer than n of N coins
+    fall to one side. Fewer than six values give no such certainty; then it is their range.
+    """
+    count, rank, chance = len(ordered), 0, 0.0
+    while 2 * (chance := chance + math.comb(count, rank) / 2**count) <= 0.05:
+        rank += 1
+    rank = max(rank, 1)
+    return ordered[rank - 1], ordered[-rank]
 
 
 def reload_under_load(bench, proxy, settings, seconds, connections=64):
@@ -193,4 +215,4 @@ def _await_max_age(proxy, max_age, start):
         if ("access-control-max-age", str(max_age)) in fields:
             return time.monotonic() - start
         time.sleep(0.02)
-    raise SystemExit(f"{proxy.kind.name} does not serve what it was to reload")
+    raise Failed(f"{proxy.kind.name} does not serve what it was to reload")

@@ -27,6 +27,10 @@ FILES_MAX = 65_536
 FILES_MIN = 12_000
 
 
+class Failed(Exception):
+    """Something of a run did not go as it must; the rest of the run may."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What of a configuration differs between scenarios."""
@@ -34,9 +38,9 @@ class Settings:
     routes: int = 0  # 0: one route for everything
     origins: int = 1  # listed; one of them is `APP`, unless there are more
     max_age: int = 600  # in seconds
+    log: bool = False  # whether there is an access log, in a file
     # Of corsac alone:
     cors: bool = True
-    log: str = "off"
     threads: int = 1
 
     def origin_list(self):
@@ -58,10 +62,18 @@ class Kind:
     templates: list[str] = dataclasses.field(default_factory=list)
     origins: Callable[[list[str]], str] = lambda origins: ""
     routes: Callable[[list[str]], str] = lambda prefixes: ""
+    # Its access log: in the file at this path, or none.
+    log: Callable[[pathlib.Path | None], str] = lambda path: ""
+    logs_to_stdout: bool = False
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     # What makes it read its files again; None: a file that is replaced does.
     reload: Callable[["Proxy"], None] | None = None
     reloads: bool = True
+
+    @property
+    def slug(self):
+        """Its name on the command line."""
+        return self.name.replace(" ", "-").lower()
 
 
 def _lines(lines):
@@ -133,6 +145,40 @@ def _caddy_routes(prefixes):
     )
 
 
+def _corsac_log(path):
+    return f'output = "{path or "off"}"'
+
+
+def _haproxy_log(path):
+    # It writes to descriptors and sockets, never to files: its output is the file.
+    return "log stdout format raw local0 info\noption httplog" if path else ""
+
+
+def _nginx_log(path):
+    # It alone has to be told to gather lines. The others do so by themselves, or cannot.
+    return f"access_log {path} combined buffer=64k flush=1s;" if path else "access_log off;"
+
+
+def _envoy_log(path):
+    return "access_log:" + (
+        f"""
+  - name: envoy.access_loggers.file
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+      path: "{path}\""""
+        if path
+        else " []"
+    )
+
+
+def _traefik_log(path):
+    return f'accessLog: {{ filePath: "{path}", bufferingSize: 1000 }}' if path else ""
+
+
+def _caddy_log(path):
+    return f"log {{\n\toutput file {path} {{\n\t\troll_disabled\n\t}}\n}}" if path else ""
+
+
 def _run(proxy, *arguments):
     subprocess.run(
         [proxy.binary, *arguments],
@@ -142,25 +188,29 @@ def _run(proxy, *arguments):
 
 CORSAC = Kind(
     "corsac", "corsac", ["run", "--config", "corsac.toml"], ["corsac.toml"],
-    origins=_quoted, routes=_corsac_routes,
+    origins=_quoted, routes=_corsac_routes, log=_corsac_log,
     reload=lambda proxy: _run(proxy, "reload", "--wait", "--socket", "admin.sock"),
 )
-# Another build of it, to be compared with.
-OTHER = dataclasses.replace(CORSAC, name="other corsac", binary="other-corsac")
-CORSACS = [CORSAC.name, OTHER.name]
+BARE = Kind("bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@"], reloads=False)
+# Built without a profile, to say what of a ratio is the build's.
+PLAIN_CORSAC = dataclasses.replace(CORSAC, name="plain corsac", binary="plain-corsac")
+PLAIN_BARE = dataclasses.replace(BARE, name="plain bare Pingora", binary="plain-bare-pingora")
+# Who is compared within 2 %, and so is measured more often than the others.
+OWN = [CORSAC, BARE, PLAIN_CORSAC, PLAIN_BARE]
+PLAIN = [PLAIN_CORSAC, PLAIN_BARE]
 KINDS = [
     CORSAC,
-    Kind("bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@"], reloads=False),
+    BARE,
     Kind(
         "HAProxy", "haproxy", ["-W", "-db", "-f", "haproxy.cfg"], ["haproxy.cfg"],
-        routes=_haproxy_routes,
+        routes=_haproxy_routes, log=_haproxy_log, logs_to_stdout=True,
         reload=lambda proxy: proxy.process.send_signal(signal.SIGUSR2),
     ),
     Kind(
         "nginx", "nginx", ["-p", "@DIR@", "-e", "@DIR@/error.log", "-c", "@DIR@/nginx.conf"],
         ["nginx.conf"],
         origins=lambda origins: _lines(f'"{origin}" $http_origin;' for origin in origins),
-        routes=_nginx_routes,
+        routes=_nginx_routes, log=_nginx_log,
         reload=lambda proxy: proxy.process.send_signal(signal.SIGHUP),
     ),
     Kind(
@@ -168,23 +218,23 @@ KINDS = [
         ["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
         ["envoy.yaml", "envoy-listener.yaml"],
         origins=lambda origins: _lines(f'- exact: "{origin}"' for origin in origins),
-        routes=_envoy_routes,
+        routes=_envoy_routes, log=_envoy_log,
     ),
     Kind(
         "Traefik", "traefik", ["--configFile=@DIR@/traefik.yaml"],
         ["traefik.yaml", "traefik-dynamic.yaml"],
-        origins=_quoted, routes=_traefik_routes, environment={"GOMAXPROCS": "1"},
+        origins=_quoted, routes=_traefik_routes, log=_traefik_log, environment={"GOMAXPROCS": "1"},
     ),
     Kind(
         "Caddy", "caddy", ["run", "--config", "Caddyfile"], ["Caddyfile"],
         origins=lambda origins: _lines(f"header Origin {origin}" for origin in origins),
-        routes=_caddy_routes, environment={"GOMAXPROCS": "1"},
+        routes=_caddy_routes, log=_caddy_log, environment={"GOMAXPROCS": "1"},
         reload=lambda proxy: _run(
             proxy, "reload", "--force", "--config", "Caddyfile",
             "--address", f"unix/{proxy.dir}/admin.sock",
         ),
     ),
-    OTHER,
+    *PLAIN,
 ]
 ORIGIN = Kind(
     "origin", "nginx", ["-p", "@DIR@", "-e", "@DIR@/error.log", "-c", "@DIR@/origin.conf"],
@@ -195,8 +245,9 @@ ORIGIN = Kind(
 class Tools:
     """Where the programs are: given, on the PATH, or in the virtual environment."""
 
-    def __init__(self, corsac, bare_pingora=None, venv=None, other=None):
-        self.paths = {"corsac": corsac, "other-corsac": other, "bare-pingora": bare_pingora}
+    def __init__(self, built, venv=None):
+        """`built` are programs of the project, by name, and their paths."""
+        self.paths = dict(built)
         if venv:
             # Envoy's wheel has a script in bin/, and the program beside its modules.
             envoy = next(pathlib.Path(venv).glob("lib/*/site-packages/envoy/_bin/envoy"), None)
@@ -204,10 +255,14 @@ class Tools:
         search = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
         self.paths |= {n: shutil.which(n, path=search) for n in ("nginx", "haproxy", "wrk")}
 
+    def has(self, name):
+        path = self.paths.get(name)
+        return bool(path) and os.path.exists(path)
+
     def path(self, name):
         path = self.paths.get(name)
-        if not path or not os.path.exists(path):
-            raise SystemExit(f"{name} is not there: `make loadtest` installs it")
+        if not self.has(name):
+            raise SystemExit(f"{name} is not there ({path}): `make loadtest` installs it")
         return os.path.abspath(path)
 
 
@@ -221,17 +276,21 @@ class Proxy:
         self.dir.mkdir(parents=True)
         self.port = _free_port()
         self.binary = tools.path(kind.binary)
-        self.write(settings)
         # Not in its folder: corsac reads its configuration again when something changes there.
-        self.said = self.dir.with_name(f"{self.dir.name}.log")
-        self.log = self.said.open("wb")
-        self.process = subprocess.Popen(
-            ["taskset", "-c", cores, self.binary]
-            + [fill(argument, self.values(settings)) for argument in kind.arguments],
-            cwd=self.dir, env=os.environ | kind.environment, stdin=subprocess.DEVNULL,
-            # stdout is where an access log goes.
-            stdout=subprocess.DEVNULL, stderr=self.log, start_new_session=True,
-        )
+        self.said = self.dir.with_name(f"{self.dir.name}.said")
+        # It is there already, so that all append, and it can be cut off at any time.
+        self.logged = self.dir.with_name(f"{self.dir.name}.access.log")
+        self.logged.touch()
+        self.write(settings)
+        arguments = [fill(argument, self.values(settings)) for argument in kind.arguments]
+        with self.said.open("ab") as said, self.logged.open("ab") as logged:
+            self.process = subprocess.Popen(
+                # It ends with this process, however that ends.
+                ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cores, self.binary, *arguments],
+                cwd=self.dir, env=os.environ | kind.environment, stdin=subprocess.DEVNULL,
+                stdout=logged if kind.logs_to_stdout else subprocess.DEVNULL, stderr=said,
+                start_new_session=True,
+            )
         self._await_ready(settings)
 
     def values(self, settings):
@@ -241,7 +300,7 @@ class Proxy:
             "ROUTES": self.kind.routes(prefixes), "ORIGINS": self.kind.origins(origins),
             "DIR": self.dir, "LISTEN": f"127.0.0.1:{self.port}", "PORT": self.port,
             "MAX_AGE": settings.max_age, "CORS": '"app"' if settings.cors else "false",
-            "LOG": settings.log, "THREADS": settings.threads,
+            "LOG": self.kind.log(self.logged if settings.log else None), "THREADS": settings.threads,
         }
         if self.origin:
             values["ORIGIN_PORT"] = self.origin.port
@@ -277,7 +336,7 @@ class Proxy:
             time.sleep(0.02)
         self.stop()
         said = self.said.read_text(errors="replace")[-2000:]
-        raise SystemExit(f"{self.kind.name} does not start; see {self.dir}:\n{said}")
+        raise Failed(f"{self.kind.name} does not start:\n{said}")
 
     def ask(self, method, path, headers=(), body=None):
         """One request: its status, headers as (lower-case name, value), and body."""
@@ -310,6 +369,14 @@ class Proxy:
         """Resident memory of all its processes; what they share counts for each."""
         return sum(_memory_kib(pid) for pid in self.pids())
 
+    def logged_bytes(self):
+        # What there is, not where it ends: HAProxy goes on where it was before its file was cut off.
+        return self.logged.stat().st_blocks * 512
+
+    def forget_log(self):
+        """Cut off before the kernel writes it to a disk, which would be measured, too."""
+        os.truncate(self.logged, 0)
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
@@ -323,7 +390,6 @@ class Proxy:
         except ProcessLookupError:
             pass
         self.process.wait()
-        self.log.close()
 
 
 def fill(template, values):
@@ -349,8 +415,9 @@ def start_origin(folder, tools, cores):
 
 
 def prepare_process():
-    """Raises the limit of open files, also for what is started; makes SIGTERM end what was started."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    """Raises the limit of open files, also for what is started; has signals end what was started."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit("stopped"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, max(FILES_MAX, hard)))

@@ -115,7 +115,7 @@ def measured(name, tools):
 def main():
     corsac, *chosen = sys.argv[1:] or ["target/release/corsac"]
     prepare_process()
-    tools = Tools(corsac)
+    tools = Tools({"corsac": corsac})
     print(json.dumps({name: measured(name, tools) for name in chosen or MEASURES}, indent=1))
 
 

@@ -1,33 +1,56 @@
 """What a run has found, as text: tables, targets, and the chart of the documentation."""
 
+import dataclasses
 from statistics import median
 
 import chart
 from agreement import KNOWN
-from measure import ratio, ratios
-from proxies import CORSACS, HERE, KINDS
+from measure import interval, ratios
+from proxies import BARE, CORSAC, HERE, KINDS, PLAIN, PLAIN_BARE, PLAIN_CORSAC
 from scenarios import IDLE_CONNECTIONS, IDLE_KIB_MAX, PAIRS, RATIOS, ROUTES, SCENARIOS
 
 DOCS = HERE.parent / "docs"
-BEGIN, END = "<!-- loadtest: begin -->", "<!-- loadtest: end -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A limit, and what was found: nothing, where `why_not` says why it cannot be judged."""
+
+    title: str
+    limit: float
+    at_most: bool
+    values: tuple[float, ...] = ()
+    instructions: float | None = None
+    floor: float | None = None  # what bare Pingora would have in corsac's place
+    why_not: str = "not measured"
+
+    @property
+    def value(self):
+        return median(self.values)
+
+    @property
+    def met(self):
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
 
 
 def markdown(results):
     """All tables, for a terminal and for the documentation."""
-    parts = [environment_text(results), *scenario_tables(results), memory_and_reload(results)]
-    parts += [build_table(results), pair_table(results), target_table(results), difference_table(results)]
+    parts = [environment_text(results), target_table(results), *scenario_tables(results)]
+    parts += [build_table(results), pair_table(results), memory_and_reload(results)]
+    parts += [difference_table(results), failure_list(results)]
     return "\n\n".join(part for part in parts if part)
 
 
 def environment_text(results):
     env = results["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
-    builds = ", ".join(f"{name} {build}" for name, build in env["builds"].items())
+    builds = ", ".join(f"{name}: `{build}`" for name, build in env["builds"].items())
     plan = results["plan"]
     return (
         f"Measured on {env['date']}: {env['cpu']}, {env['cores']} cores, Linux {env['kernel']}; others kept "
-        f"{env['others_busy']:.1f} cores busy before it began. {versions}. corsac of commit {env['commit']}, "
-        f"built as: {builds}. Medians of {plan['rounds']} rounds of {plan['seconds']} s."
+        f"{env['others_busy']:.1f} cores busy before it began. {versions}. corsac of commit {env['commit']}. "
+        f"Builds: {builds}. Rounds of {plan['seconds']} s: {plan['rounds']} for these builds, half as many for the "
+        f"others, {plan['pair_rounds']} for pairs. Figures are medians of rounds."
     )
 
 
@@ -38,17 +61,16 @@ def scenario_tables(results):
         ("Requests for each second (part of its core that the proxy used)", _rate_cell),
         ("50th and 99th percentile of latency, ms", _latency_cell),
         ("Resident memory afterwards, MiB", lambda s: f"{s['memory_kib'] / 1024:.0f}"),
+        ("Bytes of the access log for each request", lambda s: f"{s['logged_bytes']:.0f}"),
     ]
     scenarios = [s for s in SCENARIOS if s.name in results["scenarios"]]
-    if not scenarios:
-        return []
-    names = _proxies(results["scenarios"][scenarios[0].name])
-    for heading, cell in figures:
+    names = _proxies({name for s in scenarios for name in results["scenarios"][s.name]})
+    for heading, cell in figures if names else ():
         rows = []
         for scenario in scenarios:
             found = results["scenarios"][scenario.name]
-            rows.append([scenario.title, *(_unless_void(found[name], cell) for name in names)])
-        yield f"**{heading}**\n\n" + _table(["", *names], rows)
+            rows.append([scenario.title, *(_unless_void(found.get(name), cell) for name in names)])
+        yield f"**{heading}**\n\n" + table(["", *names], rows)
 
 
 def _cpu_cell(sample):
@@ -64,6 +86,8 @@ def _latency_cell(sample):
 
 
 def _unless_void(sample, cell):
+    if not sample:
+        return "failed"
     return f"void: {sample['failed']:,} failed" if sample["failed"] else cell(sample)
 
 
@@ -80,7 +104,7 @@ def memory_and_reload(results):
             rows.append(["connections that were not kept", *(f"{idle[n]['failed']:,}" for n in names)])
         parts.append(
             f"**{IDLE_CONNECTIONS:,} idle keep-alive connections: resident memory (the kernel's own for "
-            "sockets is not in it)**\n\n" + _table(["", *names], rows)
+            "sockets is not in it)**\n\n" + table(["", *names], rows)
         )
     if reload := results["reload"]:
         parts.append(_reload_table(reload))
@@ -101,81 +125,112 @@ def _reload_table(reload):
         row("until the new one serves, s", lambda r: f"{median(w['seconds_to_effect'] for w in r):.2f}"),
     ]
     times = len(reload[names[0]])
-    return f"**{times} reloads of {ROUTES:,} routes under load**\n\n" + _table(["", *names], rows)
+    return f"**{times} reloads of {ROUTES:,} routes under load**\n\n" + table(["", *names], rows)
 
 
 def pair_table(results):
     rows = []
     for pair in PAIRS:
         found = results["pairs"].get(pair.name)
-        if found and _failed(found):
-            rows.append([pair.title, f"void: {_failed(found):,} failed", "", "", ""])
+        if found and _failed(found["over"], found["under"]):
+            rows.append([pair.title, f"void: {_failed(found['over'], found['under']):,} failed", "", ""])
         elif found:
             counted = found["instructions"]
-            instructions = f"{median(counted):.3f}" if counted else "not counted"
-            rows.append([pair.title, *_compared(found["over"], found["under"]), instructions])
+            rows.append([
+                pair.title, f"{_short(found['over']['cpu_us'])} / {_short(found['under']['cpu_us'])}",
+                _ratio(found["ratios"]), f"{median(counted):.3f}" if counted else "not counted",
+            ])
     if not rows:
         return ""
-    return "**corsac against itself: CPU for each request**\n\n" + _table(
-        ["", "µs", "ratio (median of rounds)", "range", "ratio of instructions"], rows
+    return "**corsac against itself: CPU for each request**\n\n" + table(
+        ["", "µs", "ratio (95 % interval)", "ratio of instructions"], rows
     )
 
 
 def build_table(results):
-    """One build against the other, scenario by scenario."""
+    """What a profile gives to both, and what is left between them without one."""
+    comparisons = [(PLAIN_CORSAC, PLAIN_BARE), (CORSAC, PLAIN_CORSAC), (BARE, PLAIN_BARE)]
     rows = []
     for scenario in SCENARIOS:
         found = results["scenarios"].get(scenario.name, {})
-        sides = [found[name] for name in CORSACS if name in found]
-        if len(sides) == 2 and not any(side["failed"] for side in sides):
-            rows.append([scenario.title, *_compared(*sides)])
+        cells = []
+        for over, under in comparisons:
+            both = [found.get(kind.name) for kind in (over, under)]
+            usable = all(both) and not _failed(*both)
+            cells.append(_ratio(ratios(both[0]["rounds"], both[1]["rounds"])) if usable else "")
+        if any(cells):
+            rows.append([scenario.title, *cells])
     if not rows:
         return ""
-    builds = " / ".join(results["environment"]["builds"].values())
-    return f"**{builds}: CPU for each request**\n\n" + _table(
-        ["", "µs", "ratio (median of rounds)", "range"], rows
-    )
-
-
-def _compared(over, under):
-    """CPU for each request of both, the median of the ratios, their range."""
-    found = ratios(over["rounds"], under["rounds"])
-    cpu = f"{_short(over['cpu_us'])} / {_short(under['cpu_us'])}"
-    return [cpu, f"{median(found):.3f}", f"{found[0]:.3f} to {found[-1]:.3f}"]
+    heads = [f"{over.name} / {under.name}" for over, under in comparisons]
+    return "**Builds: ratios of CPU for each request (95 % interval)**\n\n" + table(["", *heads], rows)
 
 
 def targets(results):
-    """Each target that this run can judge: what, the figure, the limit, whether it is met."""
+    """Every target, with what this run says of it."""
+    builds = results["environment"]["builds"]
+    alike = builds.get(CORSAC.name) == builds.get(BARE.name)
     for name, over, under, limit, at_most in RATIOS:
-        found = results["scenarios"].get(name, {})
-        if over in found and under in found and not found[over]["failed"] + found[under]["failed"]:
-            value = ratio(found[over]["rounds"], found[under]["rounds"])
-            title = next(s.title for s in SCENARIOS if s.name == name)
-            yield f"{title}: {over} / {under}", value, limit, at_most
+        title = next(s.title for s in SCENARIOS if s.name == name)
+        target = Target(f"{title}: {over} / {under}", limit, at_most)
+        if BARE.name in (over, under) and not alike:
+            yield dataclasses.replace(target, why_not="not judged: they are not built the same way")
+        else:
+            yield _judged(target, results["scenarios"].get(name, {}), over, under)
     for pair in PAIRS:
+        target = Target(pair.title, pair.limit, True)
         found = results["pairs"].get(pair.name)
-        if found and not _failed(found):
-            yield pair.title, found["ratio"], pair.limit, True
-    found = results["idle"].get("corsac")
-    if found and not found["failed"]:
-        yield "an idle connection, KiB", found["kib_each"], IDLE_KIB_MAX, True
+        if found and not _failed(found["over"], found["under"]):
+            instructions = _median(found["instructions"])
+            target = dataclasses.replace(target, values=tuple(found["ratios"]), instructions=instructions)
+        yield target
+    idle = {name: (found["kib_each"],) for name, found in results["idle"].items() if not found["failed"]}
+    floor = _median(idle.get(BARE.name))
+    yield Target("an idle connection, KiB", IDLE_KIB_MAX, True, idle.get(CORSAC.name, ()), floor=floor)
+
+
+def _judged(target, found, over, under):
+    """The target with what a scenario has found of the two."""
+    both = [found.get(over), found.get(under)]
+    if not all(both):
+        return target
+    if _failed(*both):
+        return dataclasses.replace(target, why_not="void")
+    floor = [found.get(BARE.name if name == CORSAC.name else name) for name in (over, under)]
+    has_floor = BARE.name not in (over, under) and all(floor) and not _failed(*floor)
+    return dataclasses.replace(
+        target,
+        values=tuple(ratios(both[0]["rounds"], both[1]["rounds"])),
+        instructions=_median(ratios(both[0]["counted"], both[1]["counted"], "instructions")),
+        floor=_median(ratios(floor[0]["rounds"], floor[1]["rounds"])) if has_floor else None,
+    )
+
+
+def _median(values):
+    return median(values) if values else None
 
 
 def target_table(results):
     rows = []
-    for title, value, limit, at_most in targets(results):
-        met = value <= limit if at_most else value >= limit
-        off = abs(value - limit) / limit
-        verdict = f"{'met' if met else '**missed**'}, by {100 * off:.1f} %"
-        rows.append([title, f"{'≤' if at_most else '≥'} {limit:g}", f"{value:.3f}", verdict])
-    return "**Targets**\n\n" + _table(["", "target", "measured", ""], rows) if rows else ""
+    for target in targets(results):
+        sign = "≤" if target.at_most else "≥"
+        row = [target.title, f"{sign} {target.limit:g}"]
+        if target.values:
+            off = 100 * abs(target.value - target.limit) / target.limit
+            row += [_ratio(target.values), f"{'met' if target.met else '**missed**'}, by {off:.1f} %"]
+            row += [f"{value:.3f}" if value else "" for value in (target.instructions, target.floor)]
+        else:
+            row += ["", target.why_not, "", ""]
+        rows.append(row)
+    head = ["", "target", "measured (95 % interval)", "", "by instructions", "bare Pingora in corsac's place"]
+    return "**Targets: ratios of CPU for each request, unless another unit is named**\n\n" + table(head, rows)
 
 
 def difference_table(results):
     """What the check of answers let pass, since it is known."""
     measured = {name for found in results["scenarios"].values() for name in found}
     rows = []
-    for name in (kind.name for kind in KINDS if kind.name in measured & KNOWN.keys()):
+    for name in _proxies(measured & KNOWN.keys()):
         same = {}
         for scenario, headers in KNOWN[name].items():
             if scenario != "why":
@@ -186,7 +241,12 @@ def difference_table(results):
                 same.setdefault(sends, []).append(scenario)
         sends = ". ".join(f"{', '.join(scenarios)}: {text}" for text, scenarios in same.items())
         rows.append([name, sends, KNOWN[name]["why"]])
-    return "**Answers that are known to differ**\n\n" + _table(["", "what", "why"], rows) if rows else ""
+    return "**Answers that are known to differ**\n\n" + table(["", "what", "why"], rows) if rows else ""
+
+
+def failure_list(results):
+    lines = [f"- {step}: {text}" for step, texts in results["failures"].items() for text in texts]
+    return "**What failed**\n\n" + "\n".join(lines) if lines else ""
 
 
 def void(results):
@@ -197,33 +257,45 @@ def void(results):
         for proxy, sample in of_proxies.items()
         if sample["failed"]
     ]
-    found += [name for name, pair in results["pairs"].items() if _failed(pair)]
+    found += [name for name, pair in results["pairs"].items() if _failed(pair["over"], pair["under"])]
     found += [f"idle ({name})" for name, idle in results["idle"].items() if idle["failed"]]
     return found
 
 
 def update_docs(results):
     """Writes the tables between their markers, and the chart."""
-    page = DOCS / "performance.md"
-    page.write_text(between_markers(page.read_text(), "![CPU for each request](loadtest.svg)\n\n" + markdown(results)))
+    write_between_markers("loadtest", "![CPU for each request](loadtest.svg)\n\n" + markdown(results))
     (DOCS / "loadtest.svg").write_text(chart.svg(results))
 
 
-def between_markers(text, inner):
-    """The text with `inner` between its two markers, which stay."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write_between_markers(name, inner):
+    page = DOCS / "performance.md"
+    page.write_text(between_markers(page.read_text(), name, inner))
+
+
+def between_markers(text, name, inner):
+    """The text with `inner` between its two markers of that name, which stay."""
+    first, last = (f"<!-- {name}: {mark} -->" for mark in ("begin", "end"))
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"docs/performance.md lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n{inner}\n{END}{after}"
+        raise SystemExit(f"docs/performance.md lacks {first} or {last}")
+    return f"{before}{begin}\n{inner}\n{end}{after}"
 
 
-def _failed(pair):
-    return pair["over"]["failed"] + pair["under"]["failed"]
+def _failed(*samples):
+    return sum(sample["failed"] for sample in samples)
 
 
-def _proxies(found):
-    return [kind.name for kind in KINDS if kind.name in found]
+def _proxies(names):
+    """In their order, without the plain builds, which have a table of their own."""
+    return [kind.name for kind in KINDS if kind.name in names and kind not in PLAIN]
+
+
+def _ratio(ordered):
+    """The median, and where it lies."""
+    low, high = interval(ordered)
+    return f"{median(ordered):.3f}" + (f" ({low:.3f} to {high:.3f})" if len(ordered) > 1 else "")
 
 
 def _short(number):
@@ -231,6 +303,6 @@ def _short(number):
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
-def _table(head, rows):
+def table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,16 +1,18 @@
 """Tests of what is computed: `python3 -m unittest discover loadtest`."""
 
 import re
+import tomllib
 import unittest
 import xml.etree.ElementTree
 
 import agreement
 import chart
+import cpu_groups
 import measure
 import proxies
 import report
-from proxies import APP, KINDS, Settings
-from scenarios import GET, SCENARIOS
+from proxies import APP, KINDS, PLAIN, Settings
+from scenarios import GET, LOGGED, PAIRS, RATIOS, SCENARIOS
 
 WRK = """Running 1s test @ http://127.0.0.1:1/
   1 threads and 64 connections
@@ -28,28 +30,30 @@ TROUBLE = """  Socket errors: connect 1, read 2, write 3, timeout 4
 """
 
 
-def sample(cpu_us, failed=0):
+def sample(cpu_us, failed=0, turn=0):
     return {
         "rps": 1e6 / cpu_us, "cpu_us": cpu_us, "p50_ms": 1.0, "p99_ms": 2.0, "busy": 1.0,
-        "memory_kib": 2048, "failed": failed, "requests": 10,
+        "memory_kib": 2048, "logged_bytes": 100, "failed": failed, "requests": 10, "round": turn,
     }
 
 
 def results(failed=0):
     def of(scale):
         return {
-            kind.name: measure.summary([sample(scale * n), sample(scale * n, failed)])
+            kind.name: measure.summary([sample(scale * n), sample(scale * n, failed, turn=1)])
+            | {"counted": [sample(1) | {"instructions": scale * n}]}
             for n, kind in enumerate(KINDS, 1)
         }
 
     return {
         "environment": {
             "date": "2000-01-01", "cpu": "a <CPU>", "cores": 2, "kernel": "6", "others_busy": 0.0,
-            "versions": {"wrk": "4"}, "builds": {"corsac": "release-pgo", "other corsac": "release"}, "commit": "abc",
+            "versions": {"wrk": "4"}, "builds": {"corsac": "release-pgo", "bare Pingora": "release-pgo"},
+            "commit": "abc",
         },
-        "plan": {"rounds": 2, "seconds": 1},
+        "plan": {"rounds": 2, "seconds": 1, "pair_rounds": 2},
         "scenarios": {s.name: of(n) for n, s in enumerate(SCENARIOS, 1)},
-        "pairs": {}, "idle": {}, "reload": {},
+        "pairs": {}, "idle": {}, "reload": {}, "failures": {},
     }
 
 
@@ -65,12 +69,19 @@ class Wrk(unittest.TestCase):
 
 
 class Statistics(unittest.TestCase):
-    def test_ratio_is_of_rounds(self):
-        over, under = [sample(1), sample(20), sample(3)], [sample(1), sample(10), sample(3)]
-        self.assertEqual(measure.ratio(over, under), 1)
+    def test_ratios_are_of_rounds(self):
+        over = [sample(1, turn=0), sample(20, turn=1), sample(3, turn=2), sample(9, turn=3)]
+        under = [sample(1, turn=2), sample(10, turn=1), sample(1, turn=0)]
+        self.assertEqual(measure.ratios(over, under), [1, 2, 3])
+        self.assertEqual(measure.ratios(over, under, "instructions"), [])
 
     def test_spread(self):
         self.assertAlmostEqual(measure.spread([9, 10, 11]), 0.1)
+
+    def test_interval(self):
+        # The ranks of the 95 % interval of a median, as tables of the sign test have them.
+        for count, ranks in ((1, (1, 1)), (5, (1, 5)), (6, (1, 6)), (9, (2, 8)), (11, (2, 10)), (15, (4, 12))):
+            self.assertEqual(measure.interval(list(range(1, count + 1))), ranks)
 
 
 class Templates(unittest.TestCase):
@@ -104,40 +115,110 @@ class Agreement(unittest.TestCase):
         self.assertEqual(self.found("bare Pingora", []), [])
         self.assertNotEqual(self.found("bare Pingora", [("vary", "origin")]), [])
 
+    def test_the_origin_is_told(self):
+        self.assertEqual(agreement.untold("nginx", "h:1", "127.0.0.1|http|h:1|h:1|7"), "")
+        self.assertIn("X-Forwarded", agreement.untold("nginx", "h:1", "|||h:1|7"))
+        self.assertIn("`Host`", agreement.untold("nginx", "h:1", "127.0.0.1|http|h:1|app|7"))
+        self.assertEqual(agreement.untold("bare Pingora", "h:1", "|||h:1|7"), "")
+
+
+class Groups(unittest.TestCase):
+    registry = "/r/.cargo/registry/src/index-0/"
+
+    def test_the_innermost_that_belongs_to_one_decides(self):
+        std, route = "/rustc/0/library/core/src/ptr/mod.rs", "/home/x/corsac/src/route/table/mod.rs"
+        for expected, *files in (
+            ("routing, choice of upstream", std, self.registry + "bytes-1.2.3/src/bytes.rs", route),
+            ("header maps", std, self.registry + "http-1.5.0/src/header/map.rs", route),
+            ("corsac: hooks and the rest", "/home/x/corsac/src/proxy/mod.rs"),
+            ("HTTP/1: parsing, framing", self.registry + "pingora-core-0.9.1/src/protocols/http/v1/server.rs"),
+            ("proxying", self.registry + "pingora-core-0.9.1/src/apps/mod.rs"),
+            ("Rust's library", std),
+            ("not told apart", self.registry + "unknown-1.0.0/src/lib.rs", route),
+        ):
+            stack = [cpu_groups.Frame("f", file) for file in files]
+            self.assertEqual(cpu_groups.group_of(stack, in_kernel=False)[0], expected)
+
+    def test_symbols_without_a_source(self):
+        def group(function, file):
+            return cpu_groups.group_of([cpu_groups.Frame(function, file)], in_kernel=False)[0]
+
+        self.assertEqual(group("__memmove_avx_unaligned_erms", "/lib/libc.so.6"), "memory: copied, compared, cleared")
+        self.assertEqual(group("__send", "/lib/libc.so.6"), "system calls: libc's part")
+        self.assertEqual(group("mi_malloc", ""), "memory: allocator")
+
 
 class Report(unittest.TestCase):
     def test_everything_has_its_place(self):
         text = report.markdown(results())
         for scenario in SCENARIOS:
             self.assertIn(scenario.title, text)
-        self.assertIn("GET, allowed origin: Caddy / corsac | ≥ 3 | 7.000 | met, by 133.3 %", text)
-        self.assertIn("preflight, answered at the edge: corsac / HAProxy | ≤ 1 | 0.333 | met", text)
-        self.assertIn("release-pgo / release", text)
-        self.assertIn("| GET, allowed origin | 2.00 / 16.0 | 0.125 | 0.125 to 0.125 |", text)
+        caddy = "Caddy / corsac | ≥ 3 | 7.000 (7.000 to 7.000) | met, by 133.3 % | 7.000 | 3.500 |"
+        self.assertIn(f"GET, allowed origin: {caddy}", text)
+        self.assertIn("plain corsac / plain bare Pingora", text)
+        self.assertIn("| GET, allowed origin | 0.889 (0.889 to 0.889) | 0.125", text)
+
+    def test_every_target_has_a_row(self):
+        for found in (results(), results() | {"scenarios": {}}):
+            rows = report.target_table(found).splitlines()[4:]
+            self.assertEqual(len(rows), len(RATIOS) + len(PAIRS) + 1)
+        self.assertTrue(all("not measured" in row for row in rows))
+
+    def test_only_like_is_compared_with_like(self):
+        found = results()
+        found["environment"]["builds"]["bare Pingora"] = "release"
+        self.assertIn("corsac / bare Pingora | ≤ 1.08 |  | not judged", report.markdown(found))
+
+    def test_who_is_missing_has_failed(self):
+        found = results()
+        del found["scenarios"]["get"]["nginx"]
+        found["failures"] = {"a step": ["nginx does not start"]}
+        text = report.markdown(found)
+        self.assertIn(" failed |", text)
+        self.assertIn("- a step: nginx does not start", text)
 
     def test_failures_make_void(self):
         self.assertIn("void: 3 failed", report.markdown(results(failed=3)))
-        self.assertNotIn("Targets", report.markdown(results(failed=3)))
+        self.assertNotIn("met", report.target_table(results(failed=3)))
         self.assertEqual(len(report.void(results(failed=3))), len(SCENARIOS) * len(KINDS))
 
     def test_markers_stay(self):
-        page = f"a\n{report.BEGIN}\nold\n{report.END}\nb"
-        self.assertEqual(report.between_markers(page, "new"), f"a\n{report.BEGIN}\nnew\n{report.END}\nb")
+        def page(inner):
+            return f"a\n<!-- x: begin -->\n{inner}\n<!-- x: end -->\nb"
+
+        self.assertEqual(report.between_markers(page("old"), "x", "new"), page("new"))
 
     def test_the_chart_is_xml(self):
         chart_of = xml.etree.ElementTree.fromstring(chart.svg(results()))
         bars = chart_of.iter("{http://www.w3.org/2000/svg}rect")
         # One more is the background.
-        self.assertEqual(len(list(bars)), len(chart.SHOWN) * len(KINDS) + 1)
+        self.assertEqual(len(list(bars)), len(chart.SHOWN) * (len(KINDS) - len(PLAIN)) + 1)
 
 
 class Floor(unittest.TestCase):
+    corsac = proxies.HERE.parent
+    bare = proxies.HERE / "bare-pingora"
+
     def test_it_is_built_of_the_same(self):
         def versions(lock):
             return set(re.findall(r'name = "(.*?)"\nversion = "(.*?)"\nsource', lock.read_text()))
 
-        floor = versions(proxies.HERE / "bare-pingora" / "Cargo.lock")
-        self.assertEqual(floor - versions(proxies.HERE.parent / "Cargo.lock"), set())
+        floor = versions(self.bare / "Cargo.lock")
+        self.assertEqual(floor - versions(self.corsac / "Cargo.lock"), set())
+
+    def test_it_is_built_in_the_same_way(self):
+        def manifest(folder):
+            return tomllib.loads((folder / "Cargo.toml").read_text())
+
+        def wanted(dependency):
+            """Its version and features."""
+            of = dependency if isinstance(dependency, dict) else {"version": dependency}
+            return of["version"], of.get("features")
+
+        bare, corsac = manifest(self.bare), manifest(self.corsac)
+        self.assertEqual(bare["profile"]["release"], corsac["profile"]["release"])
+        for name, dependency in bare["dependencies"].items():
+            self.assertEqual(wanted(dependency), wanted(corsac["dependencies"][name]), name)
 
 
 class Configurations(unittest.TestCase):
@@ -145,7 +226,8 @@ class Configurations(unittest.TestCase):
         for kind in KINDS:
             proxy = proxies.Proxy.__new__(proxies.Proxy)
             proxy.kind, proxy.dir, proxy.port, proxy.origin = kind, "/d", 1, proxy
-            for settings in (Settings(), Settings(routes=3, origins=3)):
+            proxy.logged = "/d.log"
+            for settings in (Settings(), LOGGED, Settings(routes=3, origins=3)):
                 for name in kind.templates:
                     template = (proxies.HERE / "peers" / name).read_text()
                     self.assertNotRegex(proxies.fill(template, proxy.values(settings)), "@[A-Z_]+@")

@@ -4,7 +4,8 @@
 //!
 //! An `OPTIONS` request gets one fixed answer, so that a preflight has a floor, too.
 //!
-//! Usage: `bare-pingora LISTEN ORIGIN`, both as `ADDRESS:PORT`. One thread.
+//! Usage: `bare-pingora LISTEN ORIGIN`, both as `ADDRESS:PORT`, or `bare-pingora --version`.
+//! One thread.
 
 use std::{env, error::Error, net::SocketAddr, process::ExitCode};
 
@@ -27,6 +28,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// which idle connections would pay for, and 1,460 for writes.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
+/// How it was built, from the variable of which corsac takes it, too: the load test sees to it
+/// that both were built the same way.
+const BUILD: &str = match option_env!("CORSAC_BUILD") {
+    Some(build) => build,
+    None if cfg!(debug_assertions) => "debug",
+    None => "release",
+};
 
 struct Bare {
     origin: SocketAddr,
@@ -70,8 +79,17 @@ fn preflight() -> Result<ResponseHeader> {
 }
 
 fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
-    let mut server =
-        Server::new_with_opt_and_conf(None, ServerConf { threads: 1, ..ServerConf::default() });
+    let settings = ServerConf {
+        threads: 1,
+        // A runtime for each thread, as corsac has.
+        work_stealing: false,
+        // SIGTERM ends it at once, by `exit`, so that an instrumented one writes its profile.
+        // Pingora's own grace is five minutes.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, settings);
     server.bootstrap();
     let bare = Bare { origin: origin.parse()?, preflight: preflight()? };
     let mut service = http_proxy_service(&server.configuration, bare);
@@ -84,7 +102,11 @@ fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [listen, origin] = arguments.as_slice() else {
-        eprintln!("usage: bare-pingora LISTEN ORIGIN");
+        if arguments == ["--version"] {
+            println!("bare-pingora {}\nbuild: {BUILD}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("usage: bare-pingora LISTEN ORIGIN | --version");
         return ExitCode::from(2);
     };
     match start(listen, origin) {
