@@ -62,7 +62,7 @@ use reload::Reloader;
 use sockets::{Given, Shared};
 use status::State;
 use stop::{DRAIN_SHORT, Signals};
-use upgrade::{Elders, Predecessor, Received, Successor, Upgrader, Withdrawn};
+use upgrade::{Elders, HandedOver, Predecessor, Received, Upgrader, Withdrawn};
 use workers::Workers;
 
 /// How long a listener may take to answer the process itself at its start.
@@ -143,7 +143,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     /// The same for the admin listener, which serves through a stop.
     stop_admin: watch::Sender<bool>,
-    replaced: mpsc::Receiver<Successor>,
+    replaced: mpsc::Receiver<HandedOver>,
     /// Disconnects when whoever asked on the admin socket has an answer.
     answered: mpsc::Receiver<()>,
     writer: Option<access_log::Writer>,

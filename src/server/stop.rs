@@ -13,7 +13,7 @@ use super::{
     reload::Trigger,
     status::State,
     systemd,
-    upgrade::{Draining, Successor},
+    upgrade::{Draining, HandedOver, Successor},
 };
 
 /// How long what is in flight may take after SIGINT.
@@ -44,7 +44,7 @@ enum End {
     /// SIGINT.
     Interrupt,
     /// Another process serves.
-    Replaced(Box<Successor>),
+    Replaced(Box<HandedOver>),
 }
 
 impl Server {
@@ -61,7 +61,7 @@ impl Server {
         let end = runtime.block_on(async {
             tokio::select! {
                 end = self.signals.end(&self.state) => end,
-                Some(successor) = self.replaced.recv() => End::Replaced(Box::new(successor)),
+                Some(handed_over) = self.replaced.recv() => End::Replaced(Box::new(handed_over)),
             }
         });
         self.end(end)
@@ -89,14 +89,18 @@ impl Server {
     async fn wind_up(&mut self, end: End) -> Result<(), SuccessorEnded> {
         let limits = self.state.reloader.serving().config().limits;
         match end {
-            End::Replaced(successor) => {
-                let ended = self.drain(limits.drain, Some(successor)).await;
+            End::Replaced(handed_over) => {
+                let HandedOver { to, accepting } = *handed_over;
+                self.stop_accepting().await;
+                drop(accepting);
+                let ended = self.drain(limits.drain, Some(Box::new(to))).await;
                 // Too long: whoever asked does not read.
                 let _ = timeout(ANSWER, self.answered.recv()).await;
                 ended
             }
             End::Interrupt => {
                 self.not_ready().await;
+                self.stop_accepting().await;
                 self.drain(DRAIN_SHORT, None).await
             }
             End::Terminate => {
@@ -105,6 +109,7 @@ impl Server {
                     log::warn!("stopped at once, by a second signal");
                     return Ok(());
                 }
+                self.stop_accepting().await;
                 self.drain(limits.drain, None).await
             }
         }
@@ -127,7 +132,14 @@ impl Server {
         timeout(time, self.signals.end(&self.state)).await.is_ok()
     }
 
-    /// Accepts nothing more, and waits for what is in flight.
+    /// Accepts nothing more. From now on answers close their connections.
+    async fn stop_accepting(&mut self) {
+        self.closing.begin();
+        self.stop.send_replace(true);
+        while self.accepting.join_next().await.is_some() {}
+    }
+
+    /// Waits for what is in flight.
     async fn drain(
         &mut self,
         limit: Duration,
@@ -138,9 +150,6 @@ impl Server {
         // Whoever was replaced has not been told to stop yet.
         let mut signals_expected = usize::from(successor.is_some());
         let mut is_stopping = successor.is_none();
-        self.closing.begin();
-        self.stop.send_replace(true);
-        while self.accepting.join_next().await.is_some() {}
         log::info!("what is in flight has {} s", limit.as_secs_f32());
         tokio::spawn(Arc::clone(&self.connections).sweep(LOOK.min(limit), LOOKS));
         self.workers.clean_up(HEAD.min(limit));

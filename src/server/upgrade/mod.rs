@@ -24,6 +24,7 @@ mod successor;
 mod takeover;
 
 use std::{
+    convert::Infallible,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -33,7 +34,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     process::Command,
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -66,11 +67,18 @@ pub(super) struct Upgrader {
     elders: Arc<Elders>,
     /// Whether the service was handed over already.
     turn: Mutex<bool>,
-    handed_over: mpsc::Sender<Successor>,
+    handed_over: mpsc::Sender<HandedOver>,
     /// True: the admin listener accepts nothing more.
     stop_admin: watch::Sender<bool>,
     /// True: this process stops, and starts no other.
     withdrawn: watch::Sender<bool>,
+}
+
+/// Another process serves.
+pub(super) struct HandedOver {
+    pub(super) to: Successor,
+    /// Dropped when this process accepts nothing more.
+    pub(super) accepting: oneshot::Sender<Infallible>,
 }
 
 impl Upgrader {
@@ -82,7 +90,7 @@ impl Upgrader {
         self_check: SelfCheck,
         elders: Arc<Elders>,
         stop_admin: watch::Sender<bool>,
-    ) -> (Self, mpsc::Receiver<Successor>) {
+    ) -> (Self, mpsc::Receiver<HandedOver>) {
         let (handed_over, receiver) = mpsc::channel(1);
         let upgrader = Self {
             own_binary: std::env::current_exe().ok(),
@@ -126,8 +134,13 @@ impl Upgrader {
                 // the tasks that accept have ended when this one goes on.
                 self.stop_admin.send_replace(true);
                 tokio::task::yield_now().await;
+                let (accepting, ended) = oneshot::channel();
                 // Nobody receives if the process stops, and then it ends as well.
-                let _ = self.handed_over.send(successor).await;
+                let _ = self.handed_over.send(HandedOver { to: successor, accepting }).await;
+                tokio::select! {
+                    _ = ended => {}
+                    _ = withdrawn.wait_for(|withdrawn| *withdrawn) => {}
+                }
                 Ok(summary)
             }
             Err(reason) => {
