@@ -40,6 +40,11 @@ use crate::metrics::Held;
 /// come and go in equal numbers, had better stay where they were accepted.
 const AHEAD: usize = 1;
 
+/// How many workers accept. Each of them wakes up for each connection, and all but one
+/// find that it is taken; with this many, who wakes up in vain does not matter yet, and
+/// others get theirs handed over.
+const ACCEPTING_MAX: usize = 8;
+
 /// How long the threads may take to end, once nothing is left to do.
 const END: Duration = Duration::from_millis(100);
 
@@ -184,11 +189,12 @@ where
         Ok(Self { all: workers.into(), stop, ended })
     }
 
-    /// Where each of them accepts.
+    /// Those that accept.
     pub(super) fn seats(&self) -> impl Iterator<Item = (&Handle, Seat<A>)> {
         self.all
             .iter()
             .enumerate()
+            .take(ACCEPTING_MAX)
             .map(|(own, worker)| (&worker.runtime, Seat { workers: Arc::clone(&self.all), own }))
     }
 

@@ -227,16 +227,19 @@ fn every_handshake_leads_to_a_tunnel() {
     let origin = Origin::answering(101).start();
     // With more than one thread, it may be another one that the kernel tells first.
     let corsac = Corsac::with(&format!(
-        "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n[server]\nthreads = 4\n\
+        "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n[server]\nthreads = 12\n\
          [upstreams.origin]\nnodes = \"{}\"\n{EVERYTHING}",
         origin.address()
     ))
     .start();
+    // They stay open, so that threads which do not accept get some, too.
+    let mut open = Vec::new();
     for number in 0..200 {
         let mut connection = corsac.connect();
         assert_eq!(upgrade(&corsac, &mut connection).0, 101);
         connection.write(b"hi");
         assert_eq!(connection.read(2), b"hi", "handshake {number}");
+        open.push(connection);
     }
 }
 
