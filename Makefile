@@ -17,7 +17,7 @@ help:
 	@echo "make bench    the benches of the core"
 	@echo "make guard    instructions and allocations against what is committed"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
-	@echo "make loadtest  corsac under load, beside other proxies and itself: 25 minutes, and its builds"
+	@echo "make loadtest  corsac under load, beside other proxies and itself: 20 minutes, and its builds"
 	@echo "make loadtest-quick   a part of it, on plain builds: three minutes"
 	@echo "make loadtest-builds  what a profile-guided build gives: ten minutes"
 	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
