@@ -13,7 +13,7 @@ use pingora_core::{
 };
 use tokio::{runtime::Builder, sync::watch};
 
-use super::{listener::Bound, workers::Seat};
+use super::accept::{listener::Bound, workers::Seat};
 use crate::metrics::Metrics;
 
 struct Echo;

@@ -6,26 +6,18 @@
 //! instead is short: bind everything, or say why not; accept; on a signal stop
 //! accepting, let what is in flight end, and go.
 
+mod accept;
 mod access_log;
 mod admin;
 mod aside;
-mod connection;
-mod connections;
 mod echo;
-mod files;
-mod listener;
 mod process;
 mod reload;
-mod resolve;
-mod self_check;
-mod sockets;
-mod status;
 mod stop;
+mod supply;
 mod systemd;
-mod trail;
 mod upgrade;
-mod watcher;
-mod workers;
+mod upstreams;
 
 use std::{
     fmt, io, net::SocketAddr, num::NonZeroUsize, os::fd::OwnedFd, sync::Arc,
@@ -45,9 +37,9 @@ use tokio::{
 
 pub use admin::LiveRequest;
 pub use echo::start_echo;
-pub use files::{Disk, Memory};
 pub use reload::Source;
 pub use stop::SuccessorEnded;
+pub use supply::files::{Disk, Memory};
 pub use upgrade::{Takeover, UpgradeRequest, launch};
 
 use crate::{
@@ -56,14 +48,19 @@ use crate::{
     proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
     snapshot::{Addresses, Snapshot, SnapshotCell},
 };
-use connections::{Connections, IDLE, SWEEP};
-use listener::{BindError, Bound};
+use accept::{
+    connections::{Connections, IDLE, SWEEP},
+    listener::{BindError, Bound},
+    self_check,
+    sockets::{Given, Shared},
+    workers::Workers,
+};
+use admin::status::State;
 use reload::Reloader;
-use sockets::{Given, Shared};
-use status::State;
 use stop::{DRAIN_SHORT, Signals};
+use supply::watcher;
 use upgrade::{Elders, HandedOver, Predecessor, Received, Upgrader, Withdrawn};
-use workers::Workers;
+use upstreams::resolve;
 
 /// How long a listener may take to answer the process itself at its start.
 const PROOF: Duration = Duration::from_secs(30);

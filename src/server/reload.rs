@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{aside::aside, process, resolve, systemd::Reloading};
+use super::{aside::aside, process, systemd::Reloading, upstreams::resolve};
 use crate::{
     config::{Config, Files, LookedFor, Report},
     cors::Severity,

@@ -10,8 +10,8 @@ use tokio::{
 
 use super::{
     Server,
+    admin::status::State,
     reload::Trigger,
-    status::State,
     systemd,
     upgrade::{Draining, HandedOver, Successor},
 };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::Instant;
 
-use super::self_check;
+use super::accept::self_check;
 use crate::proxy::SelfCheck;
 
 /// Every listener accepts.

@@ -24,7 +24,7 @@ use tokio::{io::Interest, net::UnixStream};
 
 use crate::{
     carried::Carried,
-    server::{connections::Client, sockets::Description},
+    server::accept::{connections::Client, sockets::Description},
 };
 
 /// Raised where a message changes so that the other side would misread it. A process
@@ -74,20 +74,20 @@ pub(super) enum Message {
 
 /// A process that drains.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(in super::super) struct Draining {
-    pub(in super::super) pid: u32,
-    pub(in super::super) version: String,
+pub(in crate::server) struct Draining {
+    pub(in crate::server) pid: u32,
+    pub(in crate::server) version: String,
     /// How long it has been draining.
-    pub(in super::super) seconds: u64,
-    pub(in super::super) connections: usize,
+    pub(in crate::server) seconds: u64,
+    pub(in crate::server) connections: usize,
     /// The oldest of them.
-    pub(in super::super) clients: Vec<Client>,
+    pub(in crate::server) clients: Vec<Client>,
 }
 
 /// One end. tokio's type awaits that it is ready; no stream is read or written by it,
 /// since packets are sent and received whole.
 #[derive(Debug)]
-pub(in super::super) struct Channel(UnixStream);
+pub(in crate::server) struct Channel(UnixStream);
 
 impl Channel {
     /// A channel, and its other end for a child.

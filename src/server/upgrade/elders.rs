@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The elders of this process.
-pub(in super::super) struct Elders {
+pub(in crate::server) struct Elders {
     draining: Mutex<Vec<Elder>>,
     /// What they have counted at last is added here.
     reloader: Arc<Reloader>,
@@ -35,7 +35,7 @@ struct Elder {
 
 impl Elders {
     /// None yet.
-    pub(in super::super) fn new(reloader: Arc<Reloader>, metrics: Metrics) -> Self {
+    pub(in crate::server) fn new(reloader: Arc<Reloader>, metrics: Metrics) -> Self {
         Self { draining: Mutex::default(), reloader, metrics }
     }
 
@@ -49,7 +49,7 @@ impl Elders {
     }
 
     /// What each of them still has to do, the youngest last.
-    pub(in super::super) fn draining(&self) -> Vec<Draining> {
+    pub(in crate::server) fn draining(&self) -> Vec<Draining> {
         self.lock().iter().filter_map(|elder| elder.draining.clone()).collect()
     }
 
@@ -59,7 +59,7 @@ impl Elders {
     }
 
     /// Tells them that this process stops, so that they end in their own time.
-    pub(in super::super) fn tell_stopping(&self) {
+    pub(in crate::server) fn tell_stopping(&self) {
         for elder in self.lock().iter() {
             // It may have ended.
             let _ = elder.channel.try_send(&Message::Stopping);

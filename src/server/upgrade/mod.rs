@@ -38,7 +38,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{reload::Reloader, sockets::Shared};
+use super::{accept::sockets::Shared, reload::Reloader};
 use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
 
 pub(super) use channel::{Channel, Draining};

@@ -19,7 +19,7 @@ use super::{
     channel::{DESCRIPTORS_MAX, Message, PROTOCOL, write_file},
     pause_at,
 };
-use crate::{carried::Carried, proxy::SelfCheck, server::sockets::Shared};
+use crate::{carried::Carried, proxy::SelfCheck, server::accept::sockets::Shared};
 
 /// How long the new process may take to tell the service manager, which is a datagram.
 const TAKE_OVER: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const OWN_ENVIRONMENT: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 
 /// The new process. Until it has taken over it is killed when this is dropped.
 #[derive(Debug)]
-pub(in super::super) struct Successor {
+pub(in crate::server) struct Successor {
     /// What starts it, and ends: the new process is to be a child of the service
     /// manager, which watches its own children alone.
     launcher: Child,
@@ -144,13 +144,13 @@ impl Successor {
     }
 
     /// Tells it who is still here; not in vain if it does not listen just now.
-    pub(in super::super) fn report(&self, draining: Draining) {
+    pub(in crate::server) fn report(&self, draining: Draining) {
         // It reads the next one.
         let _ = self.channel.try_send(&Message::Draining(draining));
     }
 
     /// The last word: what this process has counted since it was replaced.
-    pub(in super::super) async fn bequeath(&self, carried: &Carried) {
+    pub(in crate::server) async fn bequeath(&self, carried: &Carried) {
         let since = carried.since(&self.carried);
         if let Ok(file) = write_file(&since) {
             // It may have ended, or hang: then nobody counts.
@@ -164,7 +164,7 @@ impl Successor {
     ///
     /// # Errors
     /// Nobody has told it to stop.
-    pub(in super::super) async fn ended(&mut self) -> Result<(), ()> {
+    pub(in crate::server) async fn ended(&mut self) -> Result<(), ()> {
         while let Ok(Some((message, _))) = self.channel.receive().await {
             if matches!(message, Message::Stopping) {
                 return Ok(());

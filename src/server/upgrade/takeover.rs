@@ -24,7 +24,7 @@ use super::{
 use crate::{
     carried::Carried,
     proxy::SelfCheck,
-    server::sockets::{Given, Socket},
+    server::accept::sockets::{Given, Socket},
 };
 
 /// How long a process may take to die.
@@ -73,23 +73,23 @@ impl Takeover {
 
 /// The process that this one replaces.
 #[derive(Debug)]
-pub(in super::super) struct Predecessor {
+pub(in crate::server) struct Predecessor {
     channel: Channel,
 }
 
 /// What it hands over.
 #[derive(Debug)]
-pub(in super::super) struct Received {
-    pub(in super::super) sockets: Given,
-    pub(in super::super) self_check: SelfCheck,
-    pub(in super::super) carried: Carried,
+pub(in crate::server) struct Received {
+    pub(in crate::server) sockets: Given,
+    pub(in crate::server) self_check: SelfCheck,
+    pub(in crate::server) carried: Carried,
     /// Channels to processes that still drain since earlier upgrades.
-    pub(in super::super) elders: Vec<OwnedFd>,
+    pub(in crate::server) elders: Vec<OwnedFd>,
 }
 
 impl Received {
     /// Where there is no process to replace.
-    pub(in super::super) fn nothing_but(sockets: Given) -> Self {
+    pub(in crate::server) fn nothing_but(sockets: Given) -> Self {
         Self {
             sockets,
             self_check: SelfCheck::new(),
@@ -102,7 +102,7 @@ impl Received {
 impl Predecessor {
     /// Receives everything. If the old process ends meanwhile, what has come so far:
     /// nobody else serves then.
-    pub(in super::super) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
+    pub(in crate::server) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
         let channel = Channel::new(takeover.end.try_clone()?)?;
         log::info!("upgrade: process {} starts", std::process::id());
         let attached = Message::Attached { pid: std::process::id().cast_signed() };
@@ -152,7 +152,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// The old process serves on.
-    pub(in super::super) async fn replace(&self) -> Result<(), Withdrawn> {
+    pub(in crate::server) async fn replace(&self) -> Result<(), Withdrawn> {
         pause_at("new:answering").await;
         let serving = Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() };
         // It may have ended, or said before that it serves on.
@@ -170,7 +170,7 @@ impl Predecessor {
 
     /// Says that the service manager knows this process; the old one drains now, and
     /// `elders` shows it.
-    pub(in super::super) async fn took_over(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
+    pub(in crate::server) async fn took_over(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
         pause_at("new:replacing").await;
         // It may have ended.
         let _ = self.channel.send(&Message::TookOver, &[]).await;
@@ -184,7 +184,7 @@ impl Predecessor {
 
 /// The old process serves on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in super::super) struct Withdrawn;
+pub(in crate::server) struct Withdrawn;
 
 /// Starts the process that takes over, and leaves it to the service manager: a
 /// process whose parent is gone is the child of the first one.

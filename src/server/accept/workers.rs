@@ -85,7 +85,7 @@ impl Drop for Loaded {
 }
 
 /// Those among whom accepted connections are shared out, as one of them sees it.
-pub(super) struct Seat<A> {
+pub(in crate::server) struct Seat<A> {
     workers: Arc<[Worker<A>]>,
     own: usize,
 }
@@ -111,13 +111,13 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     /// The only one: connections are served by the runtime that this is called in.
-    pub(super) fn only(app: Arc<A>) -> Self {
+    pub(in crate::server) fn only(app: Arc<A>) -> Self {
         let worker = Worker { runtime: Handle::current(), app, connections: Load::default() };
         Self { workers: Arc::new([worker]), own: 0 }
     }
 
     /// Serves a connection until its end, here or where fewer are served.
-    pub(super) fn serve(
+    pub(in crate::server) fn serve(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
@@ -144,14 +144,14 @@ where
 }
 
 /// Where a connection was accepted, is noted and counted.
-pub(super) struct AcceptedBy {
-    pub(super) listener: Arc<str>,
-    pub(super) open: Arc<Connections>,
-    pub(super) gauge: IntGauge,
+pub(in crate::server) struct AcceptedBy {
+    pub(in crate::server) listener: Arc<str>,
+    pub(in crate::server) open: Arc<Connections>,
+    pub(in crate::server) gauge: IntGauge,
 }
 
 /// The threads that serve, running.
-pub(super) struct Workers<A> {
+pub(in crate::server) struct Workers<A> {
     all: Arc<[Worker<A>]>,
     /// Dropped to end them.
     stop: Vec<oneshot::Sender<()>>,
@@ -164,7 +164,7 @@ where
     A: HttpServerApp + Send + Sync + 'static,
 {
     /// Starts a thread for each of the apps.
-    pub(super) fn start(apps: impl Iterator<Item = A>) -> io::Result<Self> {
+    pub(in crate::server) fn start(apps: impl Iterator<Item = A>) -> io::Result<Self> {
         let (ending, ended) = mpsc::channel();
         let mut workers = Vec::new();
         let mut stop = Vec::new();
@@ -190,7 +190,7 @@ where
     }
 
     /// Those that accept.
-    pub(super) fn seats(&self) -> impl Iterator<Item = (&Handle, Seat<A>)> {
+    pub(in crate::server) fn seats(&self) -> impl Iterator<Item = (&Handle, Seat<A>)> {
         self.all
             .iter()
             .enumerate()
@@ -199,7 +199,7 @@ where
     }
 
     /// Ends, after this time, connections that wait for the rest of a request's head.
-    pub(super) fn clean_up(&self, after: Duration) {
+    pub(in crate::server) fn clean_up(&self, after: Duration) {
         for worker in &*self.all {
             let app = Arc::clone(&worker.app);
             worker.runtime.spawn(async move {
@@ -210,7 +210,7 @@ where
     }
 
     /// Ends the threads, and drops what they still serve.
-    pub(super) fn end(self) {
+    pub(in crate::server) fn end(self) {
         let Self { all, stop, ended } = self;
         drop((all, stop));
         // Nothing is sent: they have ended, or have taken too long.

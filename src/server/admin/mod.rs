@@ -3,6 +3,8 @@
 //!
 //! It runs on a thread of its own, so that it answers however busy the others are.
 
+pub(in crate::server) mod status;
+
 use std::{
     fs, io,
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
@@ -32,19 +34,21 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    connections::{Connections, IDLE, SWEEP},
-    listener::{BindError, Bound},
-    reload::Trigger,
-    sockets::{Address, Description, Given, Shared},
-    status::State,
-    upgrade::UpgradeRequest,
-    workers::Seat,
-};
 use crate::{
     config::{Admin, AdminAddress},
     explain::{Asked, explain},
+    server::{
+        accept::{
+            connections::{Connections, IDLE, SWEEP},
+            listener::{BindError, Bound},
+            sockets::{Address, Description, Given, Shared},
+            workers::Seat,
+        },
+        reload::Trigger,
+        upgrade::UpgradeRequest,
+    },
 };
+use status::State;
 
 /// What is asked of `/explain`, at most.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -56,14 +60,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const NAME: &str = "admin.listen";
 
 /// The bound admin listeners, not served yet.
-pub(super) struct Listeners {
+pub(in crate::server) struct Listeners {
     tcp: Vec<Bound>,
     unix: Vec<Socket>,
 }
 
 impl Listeners {
     /// Binds them all, but for those that are `given`.
-    pub(super) fn bind(admin: &Admin, given: &mut Given) -> Result<Self, BindError> {
+    pub(in crate::server) fn bind(admin: &Admin, given: &mut Given) -> Result<Self, BindError> {
         let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
         for address in &admin.listen {
             match address {
@@ -85,7 +89,7 @@ impl Listeners {
     }
 
     /// What it takes to hand them on.
-    pub(super) fn shared(&self) -> impl Iterator<Item = Shared> {
+    pub(in crate::server) fn shared(&self) -> impl Iterator<Item = Shared> {
         self.tcp.iter().map(Bound::shared).chain(self.unix.iter().map(Socket::shared))
     }
 
@@ -93,7 +97,7 @@ impl Listeners {
     /// are open then are served until the process ends; what is returned disconnects
     /// with the last one of a socket, so that whoever told the process to go can still
     /// be answered.
-    pub(super) fn serve(
+    pub(in crate::server) fn serve(
         self,
         state: &Arc<State>,
         stop: watch::Receiver<bool>,

@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 ///
 /// # Errors
 /// The first address on which there was no answer until `deadline`, and why.
-pub(super) async fn answers_on(
+pub(in crate::server) async fn answers_on(
     addresses: &[SocketAddr],
     check: &SelfCheck,
     deadline: Instant,

@@ -15,11 +15,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{
-    COMPLAINT_PAUSE,
     connections::Connections,
     sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
     workers::{AcceptedBy, Seat},
 };
+use crate::server::COMPLAINT_PAUSE;
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
@@ -30,11 +30,11 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound socket, not accepted from yet.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(in crate::server) struct Bound {
     /// The key of the configuration that names it, such as `listeners.http`.
-    pub(super) name: String,
+    pub(in crate::server) name: String,
     /// The address that it got; its port is never 0.
-    pub(super) address: SocketAddr,
+    pub(in crate::server) address: SocketAddr,
     pinned: bool,
     socket: StdListener,
     /// Another descriptor of the socket, to be handed on while this one accepts.
@@ -43,7 +43,7 @@ pub(super) struct Bound {
 
 /// Why a listener cannot listen.
 #[derive(Debug)]
-pub(super) struct BindError {
+pub(in crate::server) struct BindError {
     name: String,
     /// As it is written.
     address: String,
@@ -51,7 +51,7 @@ pub(super) struct BindError {
 }
 
 impl BindError {
-    pub(super) fn new(name: &str, address: &str, cause: io::Error) -> Self {
+    pub(in crate::server) fn new(name: &str, address: &str, cause: io::Error) -> Self {
         Self { name: name.to_owned(), address: address.to_owned(), cause }
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Display for BindError {
 
 impl Bound {
     /// Binds `address`; `name` is the key of the configuration that names it.
-    pub(super) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
+    pub(in crate::server) fn new(name: &str, address: SocketAddr) -> Result<Self, BindError> {
         listen(address)
             .and_then(|socket| Self::of(name, false, socket))
             .map_err(|cause| BindError::new(name, &address.to_string(), cause))
@@ -107,7 +107,7 @@ impl Bound {
 
     /// The sockets of a listener: those that are given, and new ones for the other
     /// addresses.
-    pub(super) fn all(
+    pub(in crate::server) fn all(
         name: &str,
         addresses: &[SocketAddr],
         given: &mut Given,
@@ -119,12 +119,12 @@ impl Bound {
     }
 
     /// The name of its listener, as it is counted and shown.
-    pub(super) fn short_name(&self) -> &str {
+    pub(in crate::server) fn short_name(&self) -> &str {
         short_name(&self.name)
     }
 
     /// What it takes to hand it on.
-    pub(super) fn shared(&self) -> Shared {
+    pub(in crate::server) fn shared(&self) -> Shared {
         let description = Description {
             name: self.name.clone(),
             address: Address::Tcp(self.address),
@@ -134,7 +134,7 @@ impl Bound {
     }
 
     /// The same socket once more, so that another thread accepts from it, too.
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    pub(in crate::server) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             name: self.name.clone(),
             address: self.address,
@@ -147,7 +147,7 @@ impl Bound {
     /// Accepts connections until `stop` turns true, those included that the kernel has
     /// accepted by then, and gives them to the workers of `seat`. Each is noted in
     /// `open`, and counted in `gauge`.
-    pub(super) async fn serve<A>(
+    pub(in crate::server) async fn serve<A>(
         self,
         seat: Seat<A>,
         mut stop: watch::Receiver<bool>,

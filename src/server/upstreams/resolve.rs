@@ -14,7 +14,7 @@ use crate::{
 
 /// How often names are looked up again. Their TTL is not to be had from the
 /// system's resolver, and this is what most zones that move use.
-pub(super) const REFRESH: Duration = Duration::from_secs(30);
+pub(in crate::server) const REFRESH: Duration = Duration::from_secs(30);
 
 /// How long one look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A name that does not resolve keeps what it resolved to in `before`, for a resolver
 /// that is down for a while must not take the upstreams with it; where there is nothing,
 /// it is left out. Either is a warning.
-pub(super) async fn resolve(config: &Config, before: &Addresses) -> Addresses {
+pub(in crate::server) async fn resolve(config: &Config, before: &Addresses) -> Addresses {
     let mut lookups = JoinSet::new();
     for name in names(config) {
         lookups.spawn(async move {
@@ -55,7 +55,7 @@ pub(super) async fn resolve(config: &Config, before: &Addresses) -> Addresses {
 }
 
 /// Looks the names of a snapshot up again. `None`: they resolve as before.
-pub(super) async fn refresh(snapshot: &Snapshot) -> Option<Addresses> {
+pub(in crate::server) async fn refresh(snapshot: &Snapshot) -> Option<Addresses> {
     let addresses = resolve(snapshot.config(), snapshot.addresses()).await;
     (addresses != *snapshot.addresses()).then_some(addresses)
 }

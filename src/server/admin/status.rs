@@ -10,25 +10,29 @@ use std::{
 
 use serde::Serialize;
 
-use super::{
-    reload::{Attempt, Reloader},
-    upgrade::{Draining, Elders, Upgrader},
+use crate::{
+    metrics::Metrics,
+    refused::RefusedOrigin,
+    server::{
+        reload::{Attempt, Reloader},
+        upgrade::{Draining, Elders, Upgrader},
+    },
+    snapshot::Snapshot,
 };
-use crate::{metrics::Metrics, refused::RefusedOrigin, snapshot::Snapshot};
 
 /// What the process knows of itself.
-pub(super) struct State {
-    pub(super) reloader: Arc<Reloader>,
-    pub(super) metrics: Metrics,
-    pub(super) upgrader: Upgrader,
-    pub(super) elders: Arc<Elders>,
+pub(in crate::server) struct State {
+    pub(in crate::server) reloader: Arc<Reloader>,
+    pub(in crate::server) metrics: Metrics,
+    pub(in crate::server) upgrader: Upgrader,
+    pub(in crate::server) elders: Arc<Elders>,
     started: Instant,
     stopping: AtomicBool,
 }
 
 /// `/status`. Documented in `docs/operations.md`; keys are only ever added.
 #[derive(Serialize)]
-pub(super) struct Status {
+pub(in crate::server) struct Status {
     version: &'static str,
     pid: u32,
     state: &'static str,
@@ -78,7 +82,7 @@ struct PolicyStatus {
 }
 
 impl State {
-    pub(super) fn new(
+    pub(in crate::server) fn new(
         reloader: Arc<Reloader>,
         metrics: Metrics,
         upgrader: Upgrader,
@@ -89,12 +93,12 @@ impl State {
     }
 
     /// From now on the process is not ready.
-    pub(super) fn stop(&self) {
+    pub(in crate::server) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// What is to be said now.
-    pub(super) fn status(&self) -> Status {
+    pub(in crate::server) fn status(&self) -> Status {
         let snapshot = self.reloader.serving();
         let config = snapshot.config();
         let Attempt { at, hash, refused } = self.reloader.last();
@@ -123,7 +127,7 @@ impl State {
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(in crate::server) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 /// Where a socket listens.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum Address {
+pub(in crate::server) enum Address {
     /// An address and a port, which is not 0.
     Tcp(SocketAddr),
     /// A path.
@@ -34,56 +34,56 @@ impl fmt::Display for Address {
 
 /// A listening socket, but for its descriptor.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Description {
+pub(in crate::server) struct Description {
     /// The key of the configuration that it belongs to, such as `listeners.http`.
-    pub(super) name: String,
+    pub(in crate::server) name: String,
     /// Where it listens.
-    pub(super) address: Address,
+    pub(in crate::server) address: Address,
     /// It is what this listener listens on, whatever address the configuration
     /// writes: systemd's socket unit has been given the listener's name.
-    pub(super) pinned: bool,
+    pub(in crate::server) pinned: bool,
 }
 
 /// A socket that this process listens on, to be handed on. It does not keep the
 /// socket open.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) description: Description,
+pub(in crate::server) struct Shared {
+    pub(in crate::server) description: Description,
     held: Weak<OwnedFd>,
 }
 
 impl Shared {
     /// `held` is kept by who accepts, for as long as it does.
-    pub(super) fn new(description: Description, held: &Arc<OwnedFd>) -> Self {
+    pub(in crate::server) fn new(description: Description, held: &Arc<OwnedFd>) -> Self {
         Self { description, held: Arc::downgrade(held) }
     }
 
     /// `None`: it is not listened on any more.
-    pub(super) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+    pub(in crate::server) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
         self.held.upgrade()
     }
 }
 
 /// A socket that was given.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) description: Description,
-    pub(super) descriptor: OwnedFd,
+pub(in crate::server) struct Socket {
+    pub(in crate::server) description: Description,
+    pub(in crate::server) descriptor: OwnedFd,
 }
 
 /// The sockets that were given, and are not claimed yet.
 #[derive(Debug, Default)]
-pub(super) struct Given(Vec<Socket>);
+pub(in crate::server) struct Given(Vec<Socket>);
 
 impl Given {
     /// These.
-    pub(super) fn new(sockets: Vec<Socket>) -> Self {
+    pub(in crate::server) fn new(sockets: Vec<Socket>) -> Self {
         Self(sockets)
     }
 
     /// Those that systemd passes (`sd_listen_fds(3)`). To be called before the first
     /// thread: it takes them out of the environment, so that no child sees them.
-    pub(super) fn by_systemd() -> Self {
+    pub(in crate::server) fn by_systemd() -> Self {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut passed = ListenFd::from_env();
         let count = passed.len();
@@ -100,7 +100,7 @@ impl Given {
 
     /// Takes the sockets of a listener: all that are pinned to it; else one for each
     /// of its addresses. Also returns the addresses for which there is none.
-    pub(super) fn claim(
+    pub(in crate::server) fn claim(
         &mut self,
         name: &str,
         addresses: &[SocketAddr],
@@ -120,14 +120,14 @@ impl Given {
     }
 
     /// Takes the socket at a path.
-    pub(super) fn claim_path(&mut self, path: &Path) -> Option<Socket> {
+    pub(in crate::server) fn claim_path(&mut self, path: &Path) -> Option<Socket> {
         let at = |socket: &Socket| matches!(&socket.description.address, Address::Unix(at) if at == path);
         let index = self.0.iter().position(at)?;
         Some(self.0.swap_remove(index))
     }
 
     /// Closes what nobody has claimed.
-    pub(super) fn close(self) {
+    pub(in crate::server) fn close(self) {
         for Socket { description: Description { name, address, pinned }, .. } in self.0 {
             if pinned {
                 log::warn!(

@@ -14,10 +14,10 @@ use slab::Slab;
 use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 
 /// How long a connection may wait for its next request, or for its first.
-pub(super) const IDLE: Duration = Duration::from_secs(75);
+pub(in crate::server) const IDLE: Duration = Duration::from_secs(75);
 
 /// How often it is looked who has waited too long.
-pub(super) const SWEEP: Duration = Duration::from_secs(5);
+pub(in crate::server) const SWEEP: Duration = Duration::from_secs(5);
 
 /// A connection serves a request. Otherwise its state is the sweep at which it
 /// began to wait.
@@ -32,7 +32,7 @@ const ENDED: u64 = u64::MAX;
 /// request takes it. A timer for each connection and request would do what the sweep
 /// does, and cost more than a look-up of the route.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(in crate::server) struct Connections {
     open: Mutex<Slab<Entry>>,
     none_left: Notify,
     /// Counts sweeps, from 1.
@@ -57,7 +57,7 @@ impl Default for Connections {
 
 /// One open connection, as it is shown.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Client {
+pub(in crate::server) struct Client {
     address: SocketAddr,
     listener: String,
     /// How long ago it was accepted.
@@ -66,7 +66,7 @@ pub(super) struct Client {
 
 impl Connections {
     /// Notes a connection, until what is returned is dropped.
-    pub(super) fn open(self: &Arc<Self>, peer: SocketAddr, listener: &Arc<str>) -> Open {
+    pub(in crate::server) fn open(self: &Arc<Self>, peer: SocketAddr, listener: &Arc<str>) -> Open {
         let state = Arc::new(AtomicU64::new(BUSY));
         let entry = Entry {
             peer,
@@ -80,7 +80,7 @@ impl Connections {
     }
 
     /// Notes which task serves a connection.
-    pub(super) fn serves(&self, Place { slot, state }: &Place, task: AbortHandle) {
+    pub(in crate::server) fn serves(&self, Place { slot, state }: &Place, task: AbortHandle) {
         // It may have ended already, and another one may have its slot.
         if let Some(entry) = self.lock().get_mut(*slot)
             && Arc::ptr_eq(&entry.state, state)
@@ -91,7 +91,7 @@ impl Connections {
 
     /// Looks every so often, for ever, and ends connections that have waited for a
     /// request since this many looks.
-    pub(super) async fn sweep(self: Arc<Self>, every: Duration, looks: u64) {
+    pub(in crate::server) async fn sweep(self: Arc<Self>, every: Duration, looks: u64) {
         loop {
             sleep(every).await;
             let now = self.sweep.fetch_add(1, Ordering::Relaxed) + 1;
@@ -119,12 +119,12 @@ impl Connections {
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::server) fn count(&self) -> usize {
         self.lock().len()
     }
 
     /// The oldest ones, `limit` at most.
-    pub(super) fn oldest(&self, limit: usize) -> Vec<Client> {
+    pub(in crate::server) fn oldest(&self, limit: usize) -> Vec<Client> {
         let mut open: Vec<(Instant, SocketAddr, Arc<str>)> = self
             .lock()
             .iter()
@@ -143,7 +143,7 @@ impl Connections {
 
     /// Waits until there is none. New ones must not come any more, or it may miss
     /// the moment.
-    pub(super) async fn none_left(&self) {
+    pub(in crate::server) async fn none_left(&self) {
         while self.count() > 0 {
             self.none_left.notified().await;
         }
@@ -156,32 +156,32 @@ impl Connections {
 
 /// A connection that is open for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(in crate::server) struct Open {
     connections: Arc<Connections>,
     place: Place,
 }
 
 /// Where a connection is noted.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(in crate::server) struct Place {
     slot: usize,
     state: Arc<AtomicU64>,
 }
 
 impl Open {
     /// Where it is noted.
-    pub(super) fn place(&self) -> &Place {
+    pub(in crate::server) fn place(&self) -> &Place {
         &self.place
     }
 
     /// From now on it waits for a request.
-    pub(super) fn waits(&self) {
+    pub(in crate::server) fn waits(&self) {
         let sweep = self.connections.sweep.load(Ordering::Relaxed);
         self.place.state.store(sweep, Ordering::Release);
     }
 
     /// Whether the request that comes may be served: it has not waited too long.
-    pub(super) fn is_served(&self) -> bool {
+    pub(in crate::server) fn is_served(&self) -> bool {
         self.place.state.swap(BUSY, Ordering::AcqRel) != ENDED
     }
 }

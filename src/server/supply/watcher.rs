@@ -14,10 +14,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
+use super::trail::Trail;
+use crate::server::{
     aside::aside,
     reload::{Reloader, Trigger},
-    trail::Trail,
 };
 
 /// How long it must be quiet after a change: the last write of a burst counts.
@@ -28,7 +28,7 @@ const BURST_MAX: Duration = Duration::from_secs(5);
 
 /// Watches the files of the configuration that is served. From here on no change is
 /// missed. `None`: nothing can be watched, which is said.
-pub(super) fn start(reloader: &Reloader) -> Option<Watcher> {
+pub(in crate::server) fn start(reloader: &Reloader) -> Option<Watcher> {
     let (sender, changes) = mpsc::channel(1);
     match Watched::new(sender) {
         Ok(mut watched) => {
@@ -44,7 +44,7 @@ pub(super) fn start(reloader: &Reloader) -> Option<Watcher> {
 }
 
 /// Files that are watched.
-pub(super) struct Watcher {
+pub(in crate::server) struct Watcher {
     watched: Watched,
     changes: mpsc::Receiver<()>,
 }
@@ -52,7 +52,11 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Reloads when a file of the configuration changes, until `stop` turns true: a
     /// process that drains takes no new requests, and another one may read the files.
-    pub(super) async fn run(self, reloader: Arc<Reloader>, mut stop: watch::Receiver<bool>) {
+    pub(in crate::server) async fn run(
+        self,
+        reloader: Arc<Reloader>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         tokio::select! {
             () = self.reload_after_changes(reloader) => {}
             _ = stop.wait_for(|stopped| *stopped) => {}

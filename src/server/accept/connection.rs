@@ -37,7 +37,7 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// One accepted connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::server) struct Connection {
     io: BufWriter<TcpStream>,
     digest: Arc<SocketDigest>,
     /// Says that the connection is there, until it is dropped.
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection from `peer`. `open` is held for as long as it lives.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, open: Open) -> Self {
+    pub(in crate::server) fn new(stream: TcpStream, peer: SocketAddr, open: Open) -> Self {
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
@@ -76,8 +76,11 @@ impl Connection {
 
 /// Serves a connection to its end, request by request. A task of the runtime is to do
 /// nothing else, for it is aborted when it waits for too long.
-pub(super) async fn serve<A>(app: Arc<A>, connection: Connection, stop: &watch::Receiver<bool>)
-where
+pub(in crate::server) async fn serve<A>(
+    app: Arc<A>,
+    connection: Connection,
+    stop: &watch::Receiver<bool>,
+) where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let mut stream: Stream = Box::new(connection);

@@ -23,7 +23,7 @@ const LINKS_MAX: usize = 40;
 /// Two are equal if nothing on the way has changed. All paths are real: no link leads
 /// to the folder that they name.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Trail {
+pub(in crate::server) struct Trail {
     folders: BTreeMap<PathBuf, Option<Identity>>,
     names: BTreeSet<PathBuf>,
     patterns: BTreeSet<(PathBuf, Pattern)>,
@@ -32,7 +32,7 @@ pub(super) struct Trail {
 /// What tells a folder from another one of the same path. An inode alone may be used
 /// again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Identity {
+pub(in crate::server) struct Identity {
     device: u64,
     inode: u64,
     born: Option<SystemTime>,
@@ -40,7 +40,7 @@ pub(super) struct Identity {
 
 impl Trail {
     /// Follows the way to everything that was looked for, on disk.
-    pub(super) fn of(looked_for: &LookedFor) -> Self {
+    pub(in crate::server) fn of(looked_for: &LookedFor) -> Self {
         let mut trail = Self::default();
         for file in &looked_for.files {
             trail.follow(file);
@@ -52,12 +52,12 @@ impl Trail {
     }
 
     /// The folders to be watched, and which ones they are; `None`: gone meanwhile.
-    pub(super) fn folders(&self) -> &BTreeMap<PathBuf, Option<Identity>> {
+    pub(in crate::server) fn folders(&self) -> &BTreeMap<PathBuf, Option<Identity>> {
         &self.folders
     }
 
     /// Whether a change of this name may change what is read.
-    pub(super) fn has(&self, path: &Path) -> bool {
+    pub(in crate::server) fn has(&self, path: &Path) -> bool {
         let is_in = |folder: &Path| path.parent() == Some(folder);
         let matches = |pattern: &Pattern| {
             path.file_name().is_some_and(|name| pattern.matches(&name.to_string_lossy()))
