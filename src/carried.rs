@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::{Upstream, codes};
+use crate::config::Upstream;
+use crate::diagnose::codes;
 use crate::metrics::Metrics;
 use crate::metrics::cells::Counted;
 use crate::metrics::definitions::{self, Definition, Kind};

@@ -11,13 +11,14 @@ use http::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Action, Config, Cors, Place, Route},
+    config::{Action, Config, Cors, Route},
     cors::{
         self, Kind, Reason,
         browser::{Page, Preflight},
     },
+    diagnose::Place,
     edge::{Request, Step},
-    load::{Answer, answer},
+    load::{Outcome, answer},
     route::{self, canonical_host, canonical_path},
 };
 
@@ -255,7 +256,7 @@ fn exchange<'c>(
     method: &Method,
     url: &Uri,
     headers: &HeaderMap,
-) -> (Exchange, Answer<'c>) {
+) -> (Exchange, Outcome<'c>) {
     let request = Request::new(method, url, headers);
     let answer = answer(config, &request);
     let at_the_edge = matches!(answer.decision.step, Step::Reply(_));
@@ -286,7 +287,7 @@ struct Steps<'c> {
 }
 
 impl<'c> Steps<'c> {
-    fn of(mut self, request: &Request<'_>, answer: &Answer<'c>) -> Vec<Explained> {
+    fn of(mut self, request: &Request<'_>, answer: &Outcome<'c>) -> Vec<Explained> {
         let host = canonical_host(request.host);
         let Ok(path) = canonical_path(request.path) else {
             self.tell("path", format!("{} is malformed: 400", request.path), None);
@@ -341,20 +342,20 @@ impl<'c> Steps<'c> {
         for (index, step) in candidates {
             let Some(route) = self.config.routes.get(index) else { continue };
             let says = match step {
-                route::Step::Taken => {
+                route::Fit::Taken => {
                     taken = Some(index);
                     format!("{} takes it", route.name)
                 }
-                route::Step::Method => {
+                route::Fit::Method => {
                     format!("{} does not take {}", route.name, head.method)
                 }
-                route::Step::Header(name) if head.announced => {
+                route::Fit::Header(name) if head.announced => {
                     format!("{} wants the header {name}, which is not announced", route.name)
                 }
-                route::Step::Header(name) => {
+                route::Fit::Header(name) => {
                     format!("{} wants another value of the header {name}", route.name)
                 }
-                route::Step::Query(name) => {
+                route::Fit::Query(name) => {
                     format!("{} wants another value of the query's {name}", route.name)
                 }
             };

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
-//! L1  config  metrics  refused         text -> Config, or a report of every mistake; what is counted
+//! L1  diagnose  config                 what was found in texts; text -> Config, or a report of every mistake
+//!     metrics  refused                 what is counted
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
 //!     explain  diff  carried           why it does so; what another configuration changes;
 //!                                      what an upgrade of the process keeps
@@ -18,6 +19,7 @@
 
 pub mod config;
 pub mod cors;
+pub mod diagnose;
 pub mod edits;
 pub mod metrics;
 pub mod refused;

@@ -6,7 +6,8 @@ use std::path::Path;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    config::{self, Config, Diagnostic, Files, Report, Test},
+    config::{self, Config, Test},
+    diagnose::{Diagnostic, Files, Report},
     edge::{self, Request},
 };
 
@@ -24,7 +25,7 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> 
 
 /// What a request gets, with an upstream that answers 200 and no header.
 #[derive(Debug)]
-pub struct Answer<'c> {
+pub struct Outcome<'c> {
     /// What was decided.
     pub decision: edge::Decision<'c>,
     /// The status that the client sees.
@@ -35,7 +36,7 @@ pub struct Answer<'c> {
 
 /// Answers a request as the proxy would, without sending it anywhere.
 #[must_use]
-pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Answer<'c> {
+pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Outcome<'c> {
     let decision = edge::decide(config, request);
     let mut headers = HeaderMap::new();
     let (status, own) = match &decision.step {
@@ -51,7 +52,7 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Answer<'c>
     if own && let Some(route) = decision.route.and_then(|index| config.routes.get(index)) {
         edge::finish(route, &decision.judgement, &mut headers);
     }
-    Answer { decision, status, headers }
+    Outcome { decision, status, headers }
 }
 
 /// Runs a test. What is wrong, if anything is.
@@ -100,7 +101,7 @@ fn value(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-fn why(answer: &Answer<'_>) -> String {
+fn why(answer: &Outcome<'_>) -> String {
     match answer.decision.cors {
         Some((kind, reason)) => format!(" ({}: {})", kind.as_str(), reason.as_str()),
         None => String::new(),

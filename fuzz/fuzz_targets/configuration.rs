@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use corsac::config::{self, Report};
+use corsac::{
+    config,
+    diagnose::{Report, codes},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -22,7 +25,7 @@ fuzz_target!(|text: &str| {
 
 fn check(report: &Report, text: &str) {
     for found in report.diagnostics() {
-        assert!(config::codes::meaning(found.code).is_some());
+        assert!(codes::meaning(found.code).is_some());
         let related = found.related.iter().map(|(place, _)| *place);
         for place in found.place.into_iter().chain(related) {
             assert!(place.source == 0 && text.get(place.start..place.end).is_some());

@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::ExitCode};
 
 use super::{Format, NO, Outcome, complain, print_report};
-use crate::{config::Report, load::load, server::Disk};
+use crate::{diagnose::Report, load::load, server::Disk};
 
 /// Says everything that is wrong with the configuration at `path`.
 pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Outcome {

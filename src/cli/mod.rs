@@ -19,7 +19,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Report, cors, explain::Asked, metrics};
+use crate::{cors, diagnose::Report, explain::Asked, metrics};
 use socket::Socket;
 
 /// Where the configuration is looked for, in this order.

@@ -9,8 +9,8 @@ use super::decode::{Placed, Reader};
 use super::listeners::{self, Listener};
 use super::networks;
 use super::notes::Notes;
-use super::report::Diagnostic;
 use super::routes::pattern_error;
+use crate::diagnose::Diagnostic;
 use crate::route::{HostPattern, canonical_host};
 
 /// `[admin]`.

@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Tables;
 use super::decode::{Placed, Reader, Value, nearest};
 use super::notes::Notes;
-use super::report::Diagnostic;
-use super::sources::Place;
+use super::tables::Tables;
 use crate::cors::{
     self, Dangerous, Finding, OriginPattern, Policy, PolicySpec, Severity, SharedOrigins,
 };
+use crate::diagnose::{Diagnostic, Place};
 
 /// A policy and where it was written.
 #[derive(Debug)]
@@ -93,10 +92,10 @@ impl Places {
     }
 }
 
-/// What policies share by name, and which of it is used.
-pub(super) struct Shared<'t> {
+/// What is defined by a name, for whoever names it, and which of it is used.
+pub(super) struct Named<'t> {
     sets: BTreeMap<&'t str, Set<'t>>,
-    policies: BTreeMap<&'t str, Named>,
+    policies: BTreeMap<&'t str, NamedPolicy>,
 }
 
 struct Set<'t> {
@@ -105,14 +104,14 @@ struct Set<'t> {
     used: bool,
 }
 
-struct Named {
+struct NamedPolicy {
     place: Place,
     /// `None`: it has errors, which are noted.
     cors: Option<Arc<Cors>>,
     used: bool,
 }
 
-impl<'t> Shared<'t> {
+impl<'t> Named<'t> {
     pub(super) fn read(tables: &mut Tables<'t>) -> Self {
         let sets = std::mem::take(&mut tables.origins);
         let sets = sets.into_iter().map(|(name, value)| (name, set(value))).collect();
@@ -120,7 +119,7 @@ impl<'t> Shared<'t> {
         for (name, table) in std::mem::take(&mut tables.policies) {
             let place = table.place;
             let cors = shared.policy(table).map(Arc::new);
-            shared.policies.insert(name, Named { place, cors, used: false });
+            shared.policies.insert(name, NamedPolicy { place, cors, used: false });
         }
         shared
     }

@@ -23,9 +23,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::notes::Notes;
-use super::report::Diagnostic;
-use super::sources::Place;
 use super::value;
+use crate::diagnose::{Diagnostic, Place};
 
 /// A value and where it stands.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::decode::{Placed, Reader, Value};
 use super::notes::Notes;
-use super::report::Diagnostic;
-use super::sources::Place;
+use crate::diagnose::{Diagnostic, Place};
 use crate::edits::HeaderEdits;
 
 /// `headers` of a route: what it changes in messages.

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::Tables;
 use super::decode::{Placed, Reader};
 use super::notes::Notes;
-use super::report::Diagnostic;
-use super::sources::Place;
+use super::tables::Tables;
+use crate::diagnose::{Diagnostic, Place};
 
 /// Where clients connect.
 #[derive(Clone, Debug)]

@@ -13,7 +13,6 @@
 //! This module opens no file: texts come through [`Files`].
 
 mod admin;
-pub mod codes;
 mod cors;
 mod decode;
 mod headers;
@@ -22,16 +21,14 @@ mod networks;
 mod notes;
 mod overlaps;
 mod process;
-mod report;
 mod request_id;
 mod routes;
 mod services;
-mod sources;
+mod tables;
 mod test;
 mod upstreams;
 pub mod value;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,23 +36,22 @@ use toml::de::DeTable;
 
 pub use self::admin::{Admin, AdminAddress};
 pub use self::cors::Cors;
-use self::decode::{Reader, Value};
+use self::decode::Reader;
 pub use self::headers::HeaderChanges;
 pub use self::listeners::Listener;
 use self::notes::Notes;
 pub use self::process::{AccessLog, Limits, LogFormat, LogOutput, Server};
-pub use self::report::{Diagnostic, Report};
 pub use self::request_id::RequestId;
 pub use self::routes::{Action, Rewrite, Route};
 pub use self::services::Service;
-use self::sources::NoFiles;
-pub use self::sources::{Files, Location, LookedFor, Place, Source};
+use self::tables::Tables;
+pub use self::tables::VERSION;
 pub use self::test::{Expectation, Test};
 pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
+use crate::diagnose::{
+    self, Diagnostic, Files, Location, LookedFor, NoFiles, Place, Report, Source,
+};
 use crate::route::Table;
-
-/// The version of the schema that this corsac reads.
-pub const VERSION: i64 = 1;
 
 /// A configuration that was checked: everything in it can be served.
 #[derive(Clone, Debug)]
@@ -103,7 +99,7 @@ impl Config {
     /// have the same hash. It is computed anew each time.
     #[must_use]
     pub fn hash(&self) -> String {
-        sources::hash(&self.sources)
+        diagnose::hash(&self.sources)
     }
 }
 
@@ -193,141 +189,14 @@ fn included(notes: &Notes<'_>, main: &DeTable<'_>) -> Vec<(usize, Arc<str>)> {
     included
 }
 
-/// The top-level tables of all files, by name: order has no meaning.
-struct Tables<'t> {
-    /// The start of the main file, for what is missing in it.
-    start: Place,
-    listeners: BTreeMap<&'t str, Reader<'t>>,
-    upstreams: BTreeMap<&'t str, Reader<'t>>,
-    origins: BTreeMap<&'t str, Value<'t>>,
-    policies: BTreeMap<&'t str, Reader<'t>>,
-    services: BTreeMap<&'t str, Reader<'t>>,
-    limits: Option<Reader<'t>>,
-    access_log: Option<Reader<'t>>,
-    request_id: Option<Reader<'t>>,
-    admin: Option<Reader<'t>>,
-    server: Option<Reader<'t>>,
-    tests: Vec<Reader<'t>>,
-    /// A table has an error, so that what seems to be missing may not be.
-    damaged: bool,
-}
-
-impl<'t> Tables<'t> {
-    fn collect(
-        notes: &'t Notes<'t>,
-        main: &'t DeTable<'t>,
-        included: &'t [(usize, DeTable<'t>)],
-    ) -> Self {
-        let mut tables = Self {
-            start: Place { source: 0, start: 0, end: 0 },
-            listeners: BTreeMap::new(),
-            upstreams: BTreeMap::new(),
-            origins: BTreeMap::new(),
-            policies: BTreeMap::new(),
-            services: BTreeMap::new(),
-            limits: None,
-            access_log: None,
-            request_id: None,
-            admin: None,
-            server: None,
-            tests: Vec::new(),
-            damaged: false,
-        };
-        let mut root = Reader::root(notes, 0, main);
-        version(&mut root);
-        let errors = notes.errors();
-        let _ = root.value("include");
-        tables.add(root);
-        for (source, table) in included {
-            let mut root = Reader::root(notes, *source, table);
-            for key in ["version", "include"] {
-                if let Some(value) = root.value(key) {
-                    let message = format!("`{key}` belongs in the main file");
-                    notes.add(Diagnostic::error("E009", message).at(value.key_place));
-                }
-            }
-            tables.add(root);
-        }
-        tables.damaged = notes.errors() > errors;
-        tables
-    }
-
-    fn add(&mut self, mut root: Reader<'t>) {
-        let notes = root.notes;
-        add_named(&mut self.listeners, root.named("listeners"));
-        add_named(&mut self.upstreams, root.named("upstreams"));
-        add_named(&mut self.services, root.named("services"));
-        if let Some(mut policies) = root.table("policies") {
-            add_named(&mut self.policies, policies.named("cors"));
-            policies.finish();
-        }
-        for value in root.table("origins").map(Reader::entries).unwrap_or_default() {
-            if !value.has_good_name() {
-                continue;
-            }
-            match self.origins.get(value.key) {
-                Some(first) => twice(notes, &value.name(), value.key_place, first.key_place),
-                None => {
-                    self.origins.insert(value.key, value);
-                }
-            }
-        }
-        add_single(&mut self.limits, root.table("limits"));
-        add_single(&mut self.access_log, root.table("access_log"));
-        add_single(&mut self.request_id, root.table("request_id"));
-        add_single(&mut self.admin, root.table("admin"));
-        add_single(&mut self.server, root.table("server"));
-        self.tests.extend(root.list("tests"));
-        root.finish();
-    }
-}
-
-fn add_named<'t>(all: &mut BTreeMap<&'t str, Reader<'t>>, tables: Vec<Reader<'t>>) {
-    for table in tables {
-        match all.get(table.key) {
-            Some(first) => twice(table.notes, &table.name, table.place, first.place),
-            None => {
-                all.insert(table.key, table);
-            }
-        }
-    }
-}
-
-fn add_single<'t>(single: &mut Option<Reader<'t>>, table: Option<Reader<'t>>) {
-    match (single.as_ref(), table) {
-        (Some(first), Some(table)) => twice(table.notes, &table.name, table.place, first.place),
-        (None, Some(table)) => *single = Some(table),
-        (_, None) => {}
-    }
-}
-
-/// TOML itself refuses a table that one file defines twice.
-fn twice(notes: &Notes<'_>, name: &str, place: Place, first: Place) {
-    notes.add(
-        Diagnostic::error("E010", format!("{name} is defined in two files"))
-            .at(place)
-            .related(first, "here too"),
-    );
-}
-
-fn version(root: &mut Reader<'_>) {
-    root.require("version", "write version = 1 at the top of the file");
-    let Some(version) = root.integer("version", i64::MIN..=i64::MAX) else { return };
-    if version.value != VERSION {
-        let message = format!("version {} of the configuration is not known", version.value);
-        let help = format!("this corsac reads version {VERSION}");
-        root.notes.add(Diagnostic::error("E007", message).at(version.place).help(help));
-    }
-}
-
 /// What the tables mean together. `None`: they have errors, which are noted.
 fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let listeners = listeners::read(notes, &mut tables);
     let mut upstreams = upstreams::Upstreams::read(&mut tables);
-    let mut shared = cors::Shared::read(&mut tables);
+    let mut named = cors::Named::read(&mut tables);
     let limits = tables.limits.take().map(process::limits).unwrap_or_default();
     let errors = notes.errors();
-    let (services, routes) = services::read(&mut tables, &mut upstreams, &mut shared, limits.body);
+    let (services, routes) = services::read(&mut tables, &mut upstreams, &mut named, limits.body);
     let table = overlaps::compile(notes, &routes);
     let known = (notes.errors() == errors).then_some(routes.as_slice());
     let tests = tables.tests.into_iter().filter_map(|table| test::read(table, known)).collect();
@@ -338,7 +207,7 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     // Beside an error, what seems to be unused may be what was meant there.
     if notes.errors() == 0 {
         upstreams.warn_of_unused(notes);
-        shared.warn_of_unused(notes);
+        named.warn_of_unused(notes);
     }
     Some(Config {
         listeners,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::decode::Placed;
 use super::notes::Notes;
-use super::report::Diagnostic;
+use crate::diagnose::Diagnostic;
 
 /// Reads networks; a bare address is the network of that one.
 pub(super) fn read(notes: &Notes<'_>, texts: Vec<Placed<&str>>) -> Vec<IpNet> {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::report::{Diagnostic, Report};
-use super::sources::{Files, LookedFor, Place, Source};
 use crate::cors::Severity;
+use crate::diagnose::{Diagnostic, Files, LookedFor, Place, Report, Source};
 
 /// The files read so far, and what was found in them.
 ///

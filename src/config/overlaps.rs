@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::Method;
 
 use super::notes::Notes;
-use super::report::Diagnostic;
 use super::routes::Route;
-use super::sources::Place;
+use crate::diagnose::{Diagnostic, Place};
 use crate::route::{Conflict, Shadowed, Table, TableBuilder};
 
 /// Compiles the routes, as indexes into the configuration's.

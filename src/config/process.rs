@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::decode::{Placed, Reader, Value};
 use super::notes::Notes;
-use super::report::Diagnostic;
+use crate::diagnose::Diagnostic;
 
 /// `[limits]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

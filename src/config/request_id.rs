@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::decode::{Placed, Reader};
 use super::notes::Notes;
-use super::report::Diagnostic;
 use super::{headers, networks};
+use crate::diagnose::Diagnostic;
 
 /// `[request_id]`.
 #[derive(Clone, Debug, Eq, PartialEq)]

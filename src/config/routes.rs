@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
-use super::cors::{Cors, Shared};
+use super::cors::{Cors, Named};
 use super::decode::{Placed, Reader};
 use super::headers::{self, HeaderChanges};
 use super::notes::Notes;
 use super::process;
-use super::report::Diagnostic;
-use super::sources::Place;
 use super::upstreams::Upstreams;
+use crate::diagnose::{Diagnostic, Place};
 use crate::route::{Expect, HostPattern, PathPattern, Pattern, PatternError, Predicates};
 
 /// Which requests, and what becomes of them.
@@ -122,7 +121,7 @@ pub(super) fn read<'t>(
     mut table: Reader<'t>,
     service: &Inherited<'t>,
     upstreams: &mut Upstreams<'t>,
-    shared: &mut Shared<'t>,
+    named: &mut Named<'t>,
 ) -> Option<Route> {
     let notes = table.notes;
     let errors = notes.errors();
@@ -131,7 +130,7 @@ pub(super) fn read<'t>(
     let priority =
         table.integer("priority", -1_000_000..=1_000_000).map_or(0, |number| number.value);
     let cors = match table.value("cors") {
-        Some(value) => shared.setting(value),
+        Some(value) => named.setting(value),
         None => service.cors.clone(),
     };
     let action = action(&mut table, service, upstreams, &paths, cors.is_some());

@@ -1,13 +1,12 @@
 //! `[services.NAME]`: hosts, a prefix and what holds for all routes below.
 
-use super::Tables;
-use super::cors::Shared;
+use super::cors::Named;
 use super::decode::{Placed, Reader};
 use super::notes::Notes;
-use super::report::Diagnostic;
 use super::routes::{self, Inherited, Route, pattern_error};
-use super::sources::Place;
+use super::tables::Tables;
 use super::upstreams::Upstreams;
+use crate::diagnose::{Diagnostic, Place};
 use crate::route::{HostPattern, PathPattern};
 
 /// Hosts, a prefix and what holds for all routes below.
@@ -23,7 +22,7 @@ pub struct Service {
 pub(super) fn read<'t>(
     tables: &mut Tables<'t>,
     upstreams: &mut Upstreams<'t>,
-    shared: &mut Shared<'t>,
+    named: &mut Named<'t>,
     body_limit: Option<u64>,
 ) -> (Vec<Service>, Vec<Route>) {
     let mut services = Vec::new();
@@ -31,7 +30,7 @@ pub(super) fn read<'t>(
     for mut table in std::mem::take(&mut tables.services).into_values() {
         let notes = table.notes;
         let errors = notes.errors();
-        let inherited = inherited(services.len(), &mut table, upstreams, shared, body_limit);
+        let inherited = inherited(services.len(), &mut table, upstreams, named, body_limit);
         // Without what it lacks, a route may seem to match what it does not.
         let intact = notes.errors() == errors;
         services.push(Service { name: table.key.into(), place: table.place });
@@ -39,7 +38,7 @@ pub(super) fn read<'t>(
         warn_of_no_routes(&mut table, &routes);
         table.finish();
         let routes = routes.into_iter();
-        let routes = routes.filter_map(|route| routes::read(route, &inherited, upstreams, shared));
+        let routes = routes.filter_map(|route| routes::read(route, &inherited, upstreams, named));
         all.extend(routes.filter(|_| intact));
     }
     (services, all)
@@ -57,7 +56,7 @@ fn inherited<'t>(
     service: usize,
     table: &mut Reader<'t>,
     upstreams: &mut Upstreams<'t>,
-    shared: &mut Shared<'t>,
+    named: &mut Named<'t>,
     body_limit: Option<u64>,
 ) -> Inherited<'t> {
     let notes = table.notes;
@@ -77,7 +76,7 @@ fn inherited<'t>(
         prefix,
         upstream: table.value("upstream").and_then(|value| upstreams.find(value)),
         has_upstream,
-        cors: table.value("cors").and_then(|value| shared.setting(value)),
+        cors: table.value("cors").and_then(|value| named.setting(value)),
         body_limit,
     }
 }

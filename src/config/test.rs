@@ -8,9 +8,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use super::decode::{Placed, Reader, nearest};
 use super::headers;
 use super::notes::Notes;
-use super::report::Diagnostic;
 use super::routes::Route;
-use super::sources::Place;
+use crate::diagnose::{Diagnostic, Place};
 
 /// One entry of `[[tests]]`: a request, and what must become of it.
 #[derive(Clone, Debug)]

@@ -9,11 +9,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
-use super::Tables;
 use super::decode::{Placed, Reader, Value, nearest};
 use super::notes::Notes;
-use super::report::Diagnostic;
-use super::sources::Place;
+use super::tables::Tables;
+use crate::diagnose::{Diagnostic, Place};
 
 /// Where requests are sent.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::{HeaderName, header::AUTHORIZATION};
 
-use super::{Access, Changes, allowing};
+use super::change::{Access, Changes, allowing};
 use crate::config::value::print_duration;
 use crate::config::{Action, Cors, Route};
 use crate::cors::{

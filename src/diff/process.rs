@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Access, Change, Changes, Subject, allowing, by_name};
+use super::change::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::print_duration;
 use crate::config::{
     AccessLog, Admin, AdminAddress, Config, Limits, Listener, LogFormat, LogOutput, RequestId,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::change::{Access, Change, Changes, ROUTE, Subject, allowing, by_name};
 use super::policy::{self, is_cors_header};
-use super::{Access, Change, Changes, ROUTE, Subject, allowing, by_name};
 use crate::config::value::print_size;
 use crate::config::{Action, Config, HeaderChanges, Rewrite, Route};
 use crate::edits::{Edit, HeaderEdits};

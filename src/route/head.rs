@@ -27,7 +27,7 @@ pub struct Head<'r> {
 
 /// What became of a route whose host and path match.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step<'t> {
+pub enum Fit<'t> {
     /// It takes the request.
     Taken,
     /// It refuses the method.
@@ -43,17 +43,17 @@ pub enum Step<'t> {
 const ANNOUNCED_BYTES_MAX: usize = 4096;
 
 impl Predicates {
-    /// What these predicates say to a request: [`Step::Taken`], or the first that refuses.
+    /// What these predicates say to a request: [`Fit::Taken`], or the first that refuses.
     #[must_use]
-    pub fn check(&self, head: &Head<'_>) -> Step<'_> {
+    pub fn check(&self, head: &Head<'_>) -> Fit<'_> {
         if !self.methods.is_empty() && !self.methods.contains(head.method) {
-            return Step::Method;
+            return Fit::Method;
         }
         self.check_all_but_method(head)
     }
 
     /// As [`Self::check`], whatever the method is.
-    pub(super) fn check_all_but_method(&self, head: &Head<'_>) -> Step<'_> {
+    pub(super) fn check_all_but_method(&self, head: &Head<'_>) -> Fit<'_> {
         for (name, expect) in &self.headers {
             let holds = if head.announced {
                 announces(head.headers, name)
@@ -61,15 +61,15 @@ impl Predicates {
                 has_header(head.headers, name, expect)
             };
             if !holds {
-                return Step::Header(name);
+                return Fit::Header(name);
             }
         }
         for (name, expect) in &self.query {
             if !has_parameter(head.query.unwrap_or_default(), name, expect) {
-                return Step::Query(name);
+                return Fit::Query(name);
             }
         }
-        Step::Taken
+        Fit::Taken
     }
 }
 

@@ -25,7 +25,7 @@ mod path;
 mod pattern;
 mod table;
 
-pub use head::{Head, Step};
+pub use head::{Fit, Head};
 pub use host::{HostPattern, canonical_host};
 pub use path::{BadPath, canonical_path};
 pub use pattern::{Expect, MAX_SEGMENTS, PathPattern, Pattern, PatternError, Predicates, Segment};

@@ -1,6 +1,7 @@
 //! What a running process cannot change about itself.
 
-use crate::config::{Config, Diagnostic, Place, Report};
+use crate::config::Config;
+use crate::diagnose::{Diagnostic, Place, Report};
 
 /// Lets a new configuration pass if it needs no new process.
 ///

@@ -11,8 +11,9 @@ use std::{
 
 use super::{aside::aside, process, systemd::Reloading, upstreams::resolve};
 use crate::{
-    config::{Config, Files, LookedFor, Report},
+    config::Config,
     cors::Severity,
+    diagnose::{Files, LookedFor, Report},
     diff::diff,
     load::load,
     metrics::Metrics,

@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-use corsac::config::{self, codes::CODES};
+use corsac::{config, diagnose::codes::CODES};
 
 const DOCUMENTS: [&str; 10] = [
     "README.md",

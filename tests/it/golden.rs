@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use corsac::config::{self, Files, codes};
+use corsac::{
+    config,
+    diagnose::{Files, codes},
+};
 
 /// Files that are a text in memory.
 pub(crate) struct InMemory(pub(crate) BTreeMap<PathBuf, String>);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// layers; an arrow within a layer is written down in [`SIDEWAYS`].
 const LAYERS: [&[&str]; 7] = [
     &["cors", "edits", "route", "upstream"],
-    &["metrics", "refused", "config"],
+    &["metrics", "refused", "diagnose", "config"],
     &["edge", "load", "snapshot", "explain", "diff", "carried"],
     &["proxy"],
     &["server"],
@@ -17,8 +17,9 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Arrows within one layer. Together they must make no cycle.
-const SIDEWAYS: [(&str, &str); 5] = [
+const SIDEWAYS: [(&str, &str); 6] = [
     ("cors", "edits"),
+    ("config", "diagnose"),
     ("load", "edge"),
     ("explain", "edge"),
     ("explain", "load"),

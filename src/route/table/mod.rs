@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 pub use self::build::{Conflict, Shadowed, TableBuilder};
 use self::tree::{Forest, Root};
-use super::{Head, Pattern, Step};
+use super::{Fit, Head, Pattern};
 
 /// Compiled routes, immutable. Made by [`TableBuilder::build`].
 ///
@@ -79,9 +79,9 @@ impl<T> Table<T> {
     pub fn find(&self, head: &Head<'_>) -> Match<'_, T> {
         let mut refused_a_method = false;
         let found = self.candidates(head, |route| match route.check(head) {
-            Step::Taken => ControlFlow::Break(&route.value),
+            Fit::Taken => ControlFlow::Break(&route.value),
             step => {
-                refused_a_method |= step == Step::Method;
+                refused_a_method |= step == Fit::Method;
                 ControlFlow::Continue(())
             }
         });
@@ -94,11 +94,11 @@ impl<T> Table<T> {
 
     /// The same search, telling each route of the request's host and path, in
     /// matching order, and what became of it, up to the one that takes it.
-    pub fn trace<'t>(&'t self, head: &Head<'_>, mut tell: impl FnMut(&'t T, Step<'t>)) {
+    pub fn trace<'t>(&'t self, head: &Head<'_>, mut tell: impl FnMut(&'t T, Fit<'t>)) {
         let _: ControlFlow<()> = self.candidates(head, |route| {
             let step = route.check(head);
             tell(&route.value, step);
-            if step == Step::Taken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if step == Fit::Taken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
     }
 
@@ -116,7 +116,7 @@ impl<T> Table<T> {
         let mut allow = Allow(SmallVec::new());
         let _: ControlFlow<()> = self.candidates(head, |route| {
             let predicates = &route.pattern.predicates;
-            if predicates.check_all_but_method(head) == Step::Taken {
+            if predicates.check_all_but_method(head) == Fit::Taken {
                 predicates.methods.iter().for_each(|method| allow.add(method));
             }
             ControlFlow::Continue(())
@@ -150,8 +150,8 @@ impl<T> Table<T> {
 
 impl<T> Route<T> {
     #[inline]
-    fn check(&self, head: &Head<'_>) -> Step<'_> {
-        if self.has_predicates { self.pattern.predicates.check(head) } else { Step::Taken }
+    fn check(&self, head: &Head<'_>) -> Fit<'_> {
+        if self.has_predicates { self.pattern.predicates.check(head) } else { Fit::Taken }
     }
 }
 

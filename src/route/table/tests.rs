@@ -276,20 +276,20 @@ fn a_trace_tells_each_candidate_up_to_the_one_taken() {
     table
         .trace(&Request::parse("GET a.test/a x=1").head(), |route, step| told.push((*route, step)));
     let expected = [
-        ("*.test/a ?z=*", Step::Query("z")),
-        ("/a x=1 ?y=2", Step::Query("y")),
-        ("/a x=1", Step::Taken),
+        ("*.test/a ?z=*", Fit::Query("z")),
+        ("/a x=1 ?y=2", Fit::Query("y")),
+        ("/a x=1", Fit::Taken),
     ];
     assert_eq!(told, expected);
     told.clear();
     table.trace(&Request::parse("GET /a").head(), |route, step| told.push((*route, step)));
     let x = HeaderName::from_static("x");
     let expected = [
-        ("/a x=1 ?y=2", Step::Header(&x)),
-        ("/a x=1", Step::Header(&x)),
-        ("/a POST ^-1", Step::Method),
-        ("/:b PUT", Step::Method),
-        ("/*", Step::Taken),
+        ("/a x=1 ?y=2", Fit::Header(&x)),
+        ("/a x=1", Fit::Header(&x)),
+        ("/a POST ^-1", Fit::Method),
+        ("/:b PUT", Fit::Method),
+        ("/*", Fit::Taken),
     ];
     assert_eq!(told, expected);
 }
@@ -412,7 +412,7 @@ proptest! {
             prop_assert_eq!(oracle::answer(&found), oracle::find(&routes, &request.head()));
             prop_assert_eq!(&found, &reversed.find(&request.head()));
             let mut traced = None;
-            table.trace(&request.head(), |value, step| traced = (step == Step::Taken).then_some(value));
+            table.trace(&request.head(), |value, step| traced = (step == Fit::Taken).then_some(value));
             prop_assert_eq!(oracle::answer(&found).ok(), traced);
             prop_assert!(!shadowed.iter().any(|shadowed| found == Match::Found(&shadowed.route)));
         }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::Files;
+use crate::diagnose::Files;
 
 /// A file larger than this is no configuration.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;

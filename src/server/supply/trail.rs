@@ -12,7 +12,7 @@ use std::{
 
 use glob::Pattern;
 
-use crate::config::LookedFor;
+use crate::diagnose::LookedFor;
 
 /// Links that are followed on the way to one file: as many as Linux follows
 /// (`path_resolution(7)`).

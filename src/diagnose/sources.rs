@@ -26,7 +26,8 @@ pub trait Files {
 }
 
 /// No files: for a text that names none.
-pub(super) struct NoFiles;
+#[derive(Clone, Copy, Debug)]
+pub struct NoFiles;
 
 impl Files for NoFiles {
     fn read(&self, _: &Path) -> io::Result<String> {
@@ -86,7 +87,7 @@ pub struct LookedFor {
 /// A range of bytes in one of the files that were read.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place {
-    /// Which file: an index into [`Config::sources`](super::Config::sources).
+    /// Which file: an index into [`Report::sources`](super::Report::sources), and into what else was read.
     pub source: usize,
     /// Its first byte.
     pub start: usize,
@@ -113,7 +114,8 @@ impl fmt::Display for Location<'_> {
 
 /// What tells these texts from others: 16 hexadecimal digits, the first of the
 /// SHA-256 over all of them, in the order of their paths.
-pub(super) fn hash(sources: &[Source]) -> String {
+#[must_use]
+pub fn hash(sources: &[Source]) -> String {
     let mut sources: Vec<&Source> = sources.iter().collect();
     sources.sort_by_key(|source| &source.path);
     let mut hash = Sha256::new();

@@ -112,7 +112,7 @@ pub struct Report {
 impl Report {
     /// Sorts the diagnostics by file and line.
     #[must_use]
-    pub(super) fn new(
+    pub fn new(
         sources: Arc<[Source]>,
         looked_for: Arc<LookedFor>,
         mut diagnostics: Vec<Diagnostic>,
@@ -135,7 +135,7 @@ impl Report {
         Self::new(Arc::default(), Arc::default(), vec![bug])
     }
 
-    /// The hash of what was read; see [`Config::hash`](super::Config::hash).
+    /// The hash of what was read; see [`hash`](super::hash).
     #[must_use]
     pub fn hash(&self) -> String {
         super::sources::hash(&self.sources)
