@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 
 use anstyle::{AnsiColor, Style};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,9 @@ use crate::{
         browser::{Page, Preflight},
     },
     diagnose::Place,
-    edge::{Request, Step},
+    edge::{Found, Request, Step, Told, find},
     load::{Outcome, answer},
-    route::{self, canonical_host, canonical_path},
+    route::{Fit, Head},
 };
 
 /// What is to be explained.
@@ -287,90 +287,59 @@ struct Steps<'c> {
 }
 
 impl<'c> Steps<'c> {
-    fn of(mut self, request: &Request<'_>, answer: &Outcome<'c>) -> Vec<Explained> {
-        let host = canonical_host(request.host);
-        let Ok(path) = canonical_path(request.path) else {
-            self.tell("path", format!("{} is malformed: 400", request.path), None);
-            return self.steps;
-        };
-        let sent = if path == request.path { "" } else { ", the canonical form of what was sent" };
-        self.tell("target", format!("host {host}, path {path}{sent}"), None);
-        self.routing(request, &host, &path, answer.decision.route);
-        let route = answer.decision.route.and_then(|index| self.config.routes.get(index));
-        match route {
-            None => self.no_route(answer.status),
-            Some(route) => {
+    fn of(mut self, request: &Request<'_>, outcome: &Outcome<'c>) -> Vec<Explained> {
+        match find(self.config, request, |told| self.routing(request, told)) {
+            Found::Route { route, .. } => {
                 self.tell("route", route.name.to_string(), Some(route.place));
-                self.policy(route, request.headers, answer.decision.cors);
-                self.action(route, &answer.decision.step);
+                self.policy(route, request.headers, outcome.decision.cors);
+                self.action(route, &outcome.decision.step);
+            }
+            Found::PathMalformed => {
+                self.tell("path", format!("{} is malformed: 400", request.path), None);
+            }
+            Found::MethodNotAllowed(_) => {
+                let says = "none: the host and path have routes, but not for this method";
+                self.tell("route", says.to_owned(), None);
+            }
+            Found::NotFound => {
+                self.tell("route", "none for this host and path".to_owned(), None);
             }
         }
         self.steps
     }
 
-    fn routing(&mut self, request: &Request<'_>, host: &str, path: &str, taken: Option<usize>) {
-        let head = route::Head {
-            host,
-            path,
-            query: request.query,
-            method: request.method,
-            headers: request.headers,
-            announced: false,
-        };
-        if let Some(method) = cors::announced(request.method, request.headers) {
-            self.tell("routing", format!("a preflight: routed as the {method} to come"), None);
-            let last = self.candidates(&route::Head { method: &method, announced: true, ..head });
-            let serves = last == taken
-                && last
-                    .and_then(|index| self.config.routes.get(index))
-                    .is_some_and(|route| route.cors.is_some());
-            if serves {
-                return;
+    fn routing(&mut self, request: &Request<'_>, told: Told<'_>) {
+        match told {
+            Told::Target { host, path } => {
+                let canonical = ", the canonical form of what was sent";
+                let sent = if path == request.path { "" } else { canonical };
+                self.tell("target", format!("host {host}, path {path}{sent}"), None);
             }
-            let says = format!("no route with a policy takes the {method}: routed as OPTIONS");
-            self.tell("routing", says, None);
+            Told::Announced(method) => {
+                self.tell("routing", format!("a preflight: routed as the {method} to come"), None);
+            }
+            Told::NotAnnounced(method) => {
+                let says = format!("no route with a policy takes the {method}: routed as OPTIONS");
+                self.tell("routing", says, None);
+            }
+            Told::Candidate { route, fit, head } => self.candidate(route, fit, head),
         }
-        self.candidates(&head);
     }
 
-    /// Tells each route of the host and path, and why it refused. Returns the one
-    /// that takes the request.
-    fn candidates(&mut self, head: &route::Head<'_>) -> Option<usize> {
-        let mut candidates = Vec::new();
-        self.config.table.trace(head, |index, step| candidates.push((*index, step)));
-        let mut taken = None;
-        for (index, step) in candidates {
-            let Some(route) = self.config.routes.get(index) else { continue };
-            let says = match step {
-                route::Fit::Taken => {
-                    taken = Some(index);
-                    format!("{} takes it", route.name)
-                }
-                route::Fit::Method => {
-                    format!("{} does not take {}", route.name, head.method)
-                }
-                route::Fit::Header(name) if head.announced => {
-                    format!("{} wants the header {name}, which is not announced", route.name)
-                }
-                route::Fit::Header(name) => {
-                    format!("{} wants another value of the header {name}", route.name)
-                }
-                route::Fit::Query(name) => {
-                    format!("{} wants another value of the query's {name}", route.name)
-                }
-            };
-            self.tell("candidate", says, Some(route.place));
-        }
-        taken
-    }
-
-    fn no_route(&mut self, status: StatusCode) {
-        let says = if status == StatusCode::METHOD_NOT_ALLOWED {
-            "none: the host and path have routes, but not for this method"
-        } else {
-            "none for this host and path"
+    /// A route of the host and path, and why it refused.
+    fn candidate(&mut self, route: usize, fit: Fit<'_>, head: &Head<'_>) {
+        let Some(route) = self.config.routes.get(route) else { return };
+        let name = &route.name;
+        let says = match fit {
+            Fit::Taken => format!("{name} takes it"),
+            Fit::Method => format!("{name} does not take {}", head.method),
+            Fit::Header(header) if head.announced => {
+                format!("{name} wants the header {header}, which is not announced")
+            }
+            Fit::Header(header) => format!("{name} wants another value of the header {header}"),
+            Fit::Query(query) => format!("{name} wants another value of the query's {query}"),
         };
-        self.tell("route", says.to_owned(), None);
+        self.tell("candidate", says, Some(route.place));
     }
 
     fn policy(&mut self, route: &'c Route, headers: &HeaderMap, decided: Option<(Kind, Reason)>) {

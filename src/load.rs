@@ -46,7 +46,7 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Outcome<'c
                 headers.clone_from(prebuilt);
             }
             reply.edits.apply(&mut headers);
-            (reply.status, reply.cause != edge::Cause::Cors)
+            (reply.status, !reply.complete)
         }
     };
     if own && let Some(route) = decision.route.and_then(|index| config.routes.get(index)) {

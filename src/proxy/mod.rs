@@ -23,7 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::{
     Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
@@ -204,9 +204,6 @@ impl ProxyHttp for Proxy {
             Step::Forward { upstream, path } => (Some(upstream), path, None),
             Step::Reply(reply) => {
                 ctx.cause = Some(reply.cause);
-                if reply.status == StatusCode::BAD_REQUEST {
-                    session.as_downstream_mut().set_keepalive(None);
-                }
                 (None, None, Some(reply::Written::new(&reply)))
             }
         };
@@ -222,7 +219,7 @@ impl ProxyHttp for Proxy {
             Some(mut reply) => {
                 self.closing.limit_idle(session);
                 reply.finish(ctx);
-                // Boxed, for else each request that is forwarded pays for its size.
+                // Boxed: otherwise every forwarded request would carry its size.
                 Box::pin(reply.send(session)).await.map(|()| true)
             }
         }
@@ -303,7 +300,7 @@ impl ProxyHttp for Proxy {
             self.closing.limit_idle(session);
             plain::change(response, |parts| {
                 reply::strip_hop_by_hop(&mut parts.headers);
-                ctx.finish(&mut parts.headers);
+                ctx.finish(&mut parts.headers, false);
             });
         }
         Ok(())
@@ -364,10 +361,9 @@ impl Context {
 
     /// Finishes a response: the id, what its route does, and why, if that was asked.
     ///
-    /// The id comes first, so that it is the route's to change like other headers.
-    fn finish(&self, response: &mut HeaderMap) {
-        // The policy's own answers are complete.
-        let is_complete = self.cause == Some(Cause::Cors);
+    /// The id comes first, so that it is the route's to change like other headers. To
+    /// what `is_complete` ([`edge::Reply::complete`]) the route adds nothing.
+    fn finish(&self, response: &mut HeaderMap, is_complete: bool) {
         if !is_complete {
             // At once: each time that it grows, a map is copied.
             response.reserve(ADDED);

@@ -17,6 +17,8 @@ use crate::edge::{Cause, HOP_BY_HOP, Reply};
 pub(super) struct Written {
     head: response::Parts,
     body: Bytes,
+    is_complete: bool,
+    closes: bool,
 }
 
 impl Written {
@@ -28,21 +30,24 @@ impl Written {
             parts.headers.clone_from(prebuilt);
         }
         reply.edits.apply(&mut parts.headers);
-        // The policy's own answers are complete.
-        if reply.cause != Cause::Cors && may_have_body(reply.status) {
+        if !reply.complete && may_have_body(reply.status) {
             parts.headers.insert(CONTENT_LENGTH, reply.body.len().into());
         }
-        Self { head: parts, body: Bytes::copy_from_slice(reply.body) }
+        let Reply { complete, closes, body, .. } = *reply;
+        Self { head: parts, body: Bytes::copy_from_slice(body), is_complete: complete, closes }
     }
 
     /// Adds what every response has; see [`Context::finish`].
     pub(super) fn finish(&mut self, ctx: &Context) {
-        ctx.finish(&mut self.head.headers);
+        ctx.finish(&mut self.head.headers, self.is_complete);
     }
 
-    /// Writes it. The connection stays open where the request's body was read.
+    /// Writes it. The connection stays open if it may, and the request's body was read.
     pub(super) async fn send(self, session: &mut Session) -> Result<()> {
-        let Self { head, body } = self;
+        let Self { head, body, is_complete: _, closes } = self;
+        if closes {
+            session.as_downstream_mut().set_keepalive(None);
+        }
         let with_body = !body.is_empty()
             && may_have_body(head.status)
             && session.req_header().method != Method::HEAD;
@@ -68,9 +73,7 @@ pub(super) async fn send_error(
     if begun {
         return 0;
     }
-    // How much of the request was read is not known, so the connection must close.
-    session.as_downstream_mut().set_keepalive(None);
-    let mut reply = Written::new(&Reply::error(status, cause));
+    let mut reply = Written::new(&Reply::failure(status, cause));
     reply.finish(ctx);
     match reply.send(session).await {
         Ok(()) => status.as_u16(),

@@ -23,6 +23,8 @@ mod access_log;
 #[cfg(feature = "server")]
 mod admin;
 #[cfg(feature = "server")]
+mod at_the_edge;
+#[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
 mod commands;

@@ -77,29 +77,32 @@ impl<T> Table<T> {
     /// configuration's own alternatives; see the module `tree`.
     #[must_use]
     pub fn find(&self, head: &Head<'_>) -> Match<'_, T> {
+        self.trace(head, |_, _| {})
+    }
+
+    /// The same search, telling each route of the request's host and path, in
+    /// matching order, and what became of it, up to the one that takes it.
+    #[inline]
+    pub fn trace<'t>(
+        &'t self,
+        head: &Head<'_>,
+        mut tell: impl FnMut(&'t T, Fit<'t>),
+    ) -> Match<'t, T> {
         let mut refused_a_method = false;
-        let found = self.candidates(head, |route| match route.check(head) {
-            Fit::Taken => ControlFlow::Break(&route.value),
-            step => {
-                refused_a_method |= step == Fit::Method;
-                ControlFlow::Continue(())
+        let found = self.candidates(head, |route| {
+            let fit = route.check(head);
+            tell(&route.value, fit);
+            if fit == Fit::Taken {
+                return ControlFlow::Break(&route.value);
             }
+            refused_a_method |= fit == Fit::Method;
+            ControlFlow::Continue(())
         });
         match found {
             ControlFlow::Break(value) => Match::Found(value),
             ControlFlow::Continue(()) if refused_a_method => self.allow(head),
             ControlFlow::Continue(()) => Match::NotFound,
         }
-    }
-
-    /// The same search, telling each route of the request's host and path, in
-    /// matching order, and what became of it, up to the one that takes it.
-    pub fn trace<'t>(&'t self, head: &Head<'_>, mut tell: impl FnMut(&'t T, Fit<'t>)) {
-        let _: ControlFlow<()> = self.candidates(head, |route| {
-            let step = route.check(head);
-            tell(&route.value, step);
-            if step == Fit::Taken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
     }
 
     /// The routes in matching order, the lists of their predicates sorted.

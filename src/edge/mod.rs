@@ -1,0 +1,156 @@
+//! What the edge does with a request, decided from its head alone.
+//!
+//! The proxy does what [`decide`] says; `corsac explain` and `[[tests]]` show it.
+//! They cannot differ, since this is the only place where it is decided.
+
+mod reply;
+mod request;
+mod route;
+
+use std::borrow::Cow;
+
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ALLOW, CONTENT_LENGTH, LOCATION},
+};
+
+pub use self::{
+    reply::{Cause, HOP_BY_HOP, Reply},
+    request::Request,
+    route::{Found, Told, find},
+};
+use crate::{
+    config::{Action, Config, Route},
+    cors::{Judgement, Kind, Overridden, Reason},
+};
+
+/// What the edge does with a request.
+#[derive(Debug)]
+pub struct Decision<'s> {
+    /// The route that serves it, as an index into the configuration's.
+    pub route: Option<usize>,
+    /// What the route's policy thinks of it; kept for [`finish`].
+    pub judgement: Judgement,
+    /// What the policy took it for, and why it decided so.
+    pub cors: Option<(Kind, Reason)>,
+    /// What happens now.
+    pub step: Step<'s>,
+}
+
+/// What happens to a request once it is decided.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, on the stack; a box would cost each preflight an allocation"
+)]
+#[derive(Debug)]
+pub enum Step<'s> {
+    /// The edge answers.
+    Reply(Reply<'s>),
+    /// The upstream answers.
+    Forward {
+        /// Index into the configuration's upstreams.
+        upstream: usize,
+        /// The path to send, where it is not the one that came.
+        path: Option<String>,
+    },
+}
+
+/// Decides what the edge does with a request.
+#[must_use]
+pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
+    match find(config, request, |_| {}) {
+        Found::Route { index, route, path } => serve(index, route, request, path),
+        Found::PathMalformed => refuse(StatusCode::BAD_REQUEST, Cause::PathMalformed),
+        Found::NotFound => refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound),
+        Found::MethodNotAllowed(allow) => {
+            let mut reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, Cause::MethodNotAllowed);
+            if let Ok(allow) = HeaderValue::try_from(allow.to_string()) {
+                reply.edits.set(ALLOW, allow);
+            }
+            without_route(reply)
+        }
+    }
+}
+
+/// The decision for a request that has a route.
+fn serve<'s>(
+    index: usize,
+    route: &'s Route,
+    request: &Request<'_>,
+    path: Cow<'_, str>,
+) -> Decision<'s> {
+    let (mut judgement, mut said) = (Judgement::default(), None);
+    if let Some(cors) = &route.cors {
+        let admission = cors.policy.admit(request.method, request.headers, Some(request.host));
+        judgement = admission.judgement;
+        said = admission.reason.map(|reason| (admission.kind, reason));
+        if let Some(answer) = admission.answer {
+            let step = Step::Reply(Reply::of_policy(answer));
+            return Decision { route: Some(index), judgement, cors: said, step };
+        }
+    }
+    let step = if exceeds(request.headers, route.body_limit) {
+        Step::Reply(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge))
+    } else {
+        act(&route.action, request, path)
+    };
+    Decision { route: Some(index), judgement, cors: said, step }
+}
+
+fn act<'s>(action: &'s Action, request: &Request<'_>, path: Cow<'_, str>) -> Step<'s> {
+    match action {
+        Action::Forward { upstream, rewrite } => {
+            let path = rewrite.apply(path);
+            let path = (path != request.path).then(|| path.into_owned());
+            Step::Forward { upstream: *upstream, path }
+        }
+        Action::Redirect { to, status } => {
+            let mut reply = Reply::of_route(*status, Cause::Redirect);
+            reply.edits.set(LOCATION, to.clone());
+            Step::Reply(reply)
+        }
+        Action::Respond { status, headers, body } => {
+            let reply = Reply::of_route(*status, Cause::Respond).with_headers(headers);
+            Step::Reply(reply.with_body(body.as_bytes()))
+        }
+    }
+}
+
+/// Whether the announced length of a body is over the limit. A body without one
+/// is counted while it passes.
+fn exceeds(headers: &HeaderMap, limit: Option<u64>) -> bool {
+    let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    limit.is_some_and(|limit| length().is_some_and(|length| length > limit))
+}
+
+fn refuse<'s>(status: StatusCode, cause: Cause) -> Decision<'s> {
+    without_route(Reply::error(status, cause))
+}
+
+fn without_route(reply: Reply<'_>) -> Decision<'_> {
+    Decision { route: None, judgement: Judgement::default(), cors: None, step: Step::Reply(reply) }
+}
+
+impl Decision<'static> {
+    /// The decision for a request without a `Host` that can be read.
+    #[must_use]
+    pub fn host_missing() -> Self {
+        refuse(StatusCode::BAD_REQUEST, Cause::HostMissing)
+    }
+}
+
+/// Finishes a response of a route: the route's own changes, then its policy's.
+///
+/// Every response of a route passes here except 1xx and what is [complete](Reply::complete):
+/// those of the upstream, those that corsac makes, and errors. Otherwise a page
+/// would read "CORS error" where the truth is 502.
+///
+/// Returns the CORS headers of the response that did not pass as they were.
+pub fn finish(route: &Route, judgement: &Judgement, response: &mut HeaderMap) -> Overridden {
+    route.headers.response.apply(response);
+    let Some(cors) = &route.cors else { return Overridden::default() };
+    let edits = cors.policy.stamp(judgement, response);
+    let overridden = Overridden::of(&edits, response);
+    edits.apply(response);
+    overridden
+}
