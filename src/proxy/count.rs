@@ -1,6 +1,6 @@
 //! What of a request is counted, and when.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{
     HeaderMap, HeaderName, StatusCode,
@@ -9,7 +9,10 @@ use http::{
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{Context, Serving, error};
+use super::{
+    context::{Context, Serving},
+    error,
+};
 use crate::{
     config::Cors,
     cors::{Kind, Mode, Reason, browser::Page},
@@ -29,13 +32,9 @@ pub(super) fn decided(request: &HeaderMap, ctx: &Context) {
     }
 }
 
-/// An endpoint was chosen: for the first time, or once more.
-pub(super) fn attempt(ctx: &mut Context) {
-    // The first is chosen as soon as the request is there.
-    let now = if ctx.attempt_started.is_none() { ctx.started } else { Instant::now() };
-    if ctx.attempt_started.replace(now).is_some()
-        && let Some(metrics) = ctx.upstream_metrics()
-    {
+/// An endpoint was chosen once more, after an attempt that failed.
+pub(super) fn again(ctx: &Context) {
+    if let Some(metrics) = ctx.upstream_metrics() {
         metrics.retried();
     }
 }
@@ -45,8 +44,8 @@ pub(super) fn answered(request: &HeaderMap, response: &ResponseHeader, ctx: &Con
     if is_interim(response.status) {
         return;
     }
-    if let (Some(metrics), Some(started)) = (ctx.upstream_metrics(), ctx.attempt_started) {
-        metrics.answered(started.elapsed());
+    if let (Some(metrics), Some(took)) = (ctx.upstream_metrics(), ctx.attempts.elapsed()) {
+        metrics.answered(took);
     }
     if let Some((serving, cors, kind, reason)) = judged(ctx)
         && cors.policy.mode() == Mode::Report
@@ -66,7 +65,7 @@ pub(super) fn failed(cause: Cause, ctx: &Context) {
 
 /// The request has ended, and took `duration`.
 pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duration: Duration) {
-    let routed = ctx.serving.as_ref().and_then(Serving::metrics);
+    let routed = ctx.serving().and_then(Serving::metrics);
     let metrics = routed.unwrap_or_else(|| metrics.unrouted());
     let written = session.response_written().map(|response| response.status);
     metrics.request(written.filter(|status| !is_interim(*status)), duration);
@@ -76,8 +75,8 @@ pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duratio
 
 /// The policy that the request met, and what it said. Without an origin, nothing.
 fn judged(ctx: &Context) -> Option<(&Serving, &Cors, Kind, Reason)> {
-    let serving = ctx.serving.as_ref()?;
-    let (kind, reason) = ctx.cors?;
+    let serving = ctx.serving()?;
+    let (kind, reason) = ctx.decided.cors?;
     Some((serving, serving.route()?.cors.as_deref()?, kind, reason))
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use http::{HeaderName, HeaderValue};
 use pingora_proxy::Session;
 
-use super::{Context, client_ip};
+use super::{client, context::Context};
 use crate::config::Config;
 
 /// How a client asks. Never forwarded: it asks the corsac that it reaches, and an
@@ -18,7 +18,7 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("corsac-explanatio
 /// Whether the client asks, and may.
 pub(super) fn is_due(session: &Session, config: &Config) -> bool {
     let asks = || session.req_header().headers.get(ASKED_BY).is_some_and(|value| value == "1");
-    client_ip(session).is_some_and(|client| config.admin.explains_to(client)) && asks()
+    client::ip(session).is_some_and(|client| config.admin.explains_to(client)) && asks()
 }
 
 /// Why the response to this request is as it is; `hash` is the configuration's.
@@ -26,7 +26,7 @@ pub(super) fn is_due(session: &Session, config: &Config) -> bool {
 /// Nothing of it comes from the request: names are the configuration's, and
 /// reasons are a small fixed set.
 pub(super) fn of(ctx: &Context, hash: &str) -> HeaderValue {
-    let route = ctx.serving.as_ref().and_then(super::Serving::route);
+    let route = ctx.route();
     let policy = route.and_then(|route| route.cors.as_ref());
     let mut text = String::with_capacity(128);
     // Writing to a string cannot fail.
@@ -36,10 +36,10 @@ pub(super) fn of(ctx: &Context, hash: &str) -> HeaderValue {
         route.map_or("none", |route| &*route.name),
         policy.map_or("none", |policy| &*policy.name),
     );
-    if let Some((kind, reason)) = ctx.cors {
+    if let Some((kind, reason)) = ctx.decided.cors {
         let _ = write!(text, "; cors={} {}", kind.as_str(), reason.as_str());
     }
-    if let Some(cause) = ctx.cause {
+    if let Some(cause) = ctx.decided.cause {
         let _ = write!(text, "; reason={}", cause.as_str());
     }
     let _ = write!(text, "; config={hash}");

@@ -1,4 +1,4 @@
-//! What the upstream sees of a request, and where it is.
+//! What the upstream sees of a request.
 
 use std::{io::Write as _, net::IpAddr};
 
@@ -6,14 +6,14 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{FORWARDED, HOST},
 };
-use pingora_core::{Error, ErrorType, OrErr, Result, upstreams::peer::HttpPeer};
+use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use smallvec::SmallVec;
 
-use super::{Context, explanation, line::ipv4, plain};
-use crate::{config::Upstream, edge::Request, upstream::Endpoint};
+use super::{context::Context, explanation, line::ipv4, plain};
+use crate::edge::Request;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -49,23 +49,11 @@ pub(super) fn request(head: &RequestHeader) -> Option<Request<'_>> {
     })
 }
 
-/// The endpoint, with its upstream's timeouts.
-pub(super) fn peer(endpoint: Endpoint, upstream: &Upstream) -> Box<HttpPeer> {
-    let mut peer = HttpPeer::new(endpoint.address, false, String::new());
-    let timeouts = &upstream.timeouts;
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.read);
-    peer.options.write_timeout = Some(timeouts.write);
-    peer.options.idle_timeout = Some(timeouts.idle);
-    Box::new(peer)
-}
-
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed
 /// of what concerned the client's hop alone. Names leave in lower case; see
 /// [`super::plain`].
 pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let Some(serving) = &ctx.serving else { return Ok(()) };
+    let Some(serving) = ctx.serving() else { return Ok(()) };
     // A target that is no UTF-8 is kept beside the parts.
     let target = (!request.raw_path_is_utf8()).then(|| request.raw_path().to_vec());
     let mut parts = plain::request(request);
@@ -76,7 +64,7 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     // Otherwise a head with few headers grows twice.
     headers.reserve(ADDED);
     set_forwarded(session, headers)?;
-    if let Some((name, id)) = &ctx.id {
+    if let Some((name, id)) = ctx.id() {
         headers.insert(name, id.clone());
     }
     if let Some((upstream, _)) = ctx.upstream()

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Version, header};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use pingora_proxy::Session;
 
-use super::Context;
+use super::context::Context;
 use crate::config::LogFormat;
 
 /// The most bytes of a field that a client chooses. Real ones are shorter; those
@@ -63,10 +63,10 @@ impl<'r> Line<'r> {
         let head = session.req_header();
         let header = |name: HeaderName| head.headers.get(name).map(chosen);
         let word = |word: &'r str| Plain(word.as_bytes());
-        let route = ctx.serving.as_ref().and_then(|serving| Some(word(&serving.route()?.name)));
+        let route = ctx.route().map(|route| word(&route.name));
         Self {
             time: Timestamp::now(),
-            request_id: ctx.id.as_ref().map(|(_, id)| Plain(id.as_bytes())),
+            request_id: ctx.id().map(|(_, id)| Plain(id.as_bytes())),
             client: session.client_addr().and_then(|client| client.as_inet()).copied(),
             method: word(head.method.as_str()),
             host: header(header::HOST),
@@ -77,10 +77,10 @@ impl<'r> Line<'r> {
             bytes_in: session.body_bytes_read(),
             bytes_out: session.body_bytes_sent(),
             duration,
-            upstream: ctx.endpoint.map(|endpoint| endpoint.address),
-            reason: ctx.cause.map(|cause| word(cause.as_str())),
-            cors_kind: ctx.cors.map(|(kind, _)| word(kind.as_str())),
-            cors_reason: ctx.cors.map(|(_, reason)| word(reason.as_str())),
+            upstream: ctx.attempts.endpoint().map(|endpoint| endpoint.address),
+            reason: ctx.decided.cause.map(|cause| word(cause.as_str())),
+            cors_kind: ctx.decided.cors.map(|(kind, _)| word(kind.as_str())),
+            cors_reason: ctx.decided.cors.map(|(_, reason)| word(reason.as_str())),
             origin: header(header::ORIGIN),
             referer: header(header::REFERER),
             user_agent: header(header::USER_AGENT),

@@ -18,7 +18,7 @@ use std::{
 use prometheus::IntCounter;
 use thread_local::ThreadLocal;
 
-use super::Line;
+use super::line::Line;
 use crate::config::LogFormat;
 
 /// The most bytes of a thread that wait for the writer, but for the end of the last
@@ -31,19 +31,19 @@ pub struct AccessLog {
     format: LogFormat,
     /// Wakes the writer. Holds one ring, and more would say nothing.
     bell: SyncSender<()>,
-    shared: Arc<Shared>,
+    buffers: Arc<Buffers>,
 }
 
 /// The far end, from which lines are to be written as they are.
 #[derive(Debug)]
 pub struct Lines {
     bell: Receiver<()>,
-    shared: Arc<Shared>,
+    buffers: Arc<Buffers>,
 }
 
 /// What both ends know.
 #[derive(Debug)]
-struct Shared {
+struct Buffers {
     threads: ThreadLocal<Waiting>,
     dropped: IntCounter,
     /// The same, of this process alone: an upgrade adds what the one before has counted.
@@ -51,7 +51,7 @@ struct Shared {
     reopen: AtomicBool,
 }
 
-impl Shared {
+impl Buffers {
     fn lose(&self, lines: u64) {
         self.dropped.inc_by(lines);
         self.dropped_here.fetch_add(lines, Ordering::Relaxed);
@@ -83,27 +83,27 @@ impl AccessLog {
     pub fn queue(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
         let (bell, rings) = sync_channel(1);
         let threads = ThreadLocal::new();
-        let shared = Arc::new(Shared {
+        let buffers = Arc::new(Buffers {
             threads,
             dropped,
             dropped_here: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
         });
-        let lines = Lines { bell: rings, shared: Arc::clone(&shared) };
-        (Self { format, bell, shared }, lines)
+        let lines = Lines { bell: rings, buffers: Arc::clone(&buffers) };
+        (Self { format, bell, buffers }, lines)
     }
 
     /// Asks the writer to open its file anew.
     pub fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Release);
+        self.buffers.reopen.store(true, Ordering::Release);
         self.ring();
     }
 
     /// Hands a line to the writer; drops and counts it where too many wait already.
     pub fn write(&self, line: &Line<'_>) {
-        let mut waiting = self.shared.threads.get_or_default().lock();
+        let mut waiting = self.buffers.threads.get_or_default().lock();
         if waiting.len() >= THREAD_BYTES {
-            self.shared.lose(1);
+            self.buffers.lose(1);
             return;
         }
         let is_first = waiting.is_empty();
@@ -143,7 +143,7 @@ impl Lines {
         mut write: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
         write(batch)?;
-        for waiting in &self.shared.threads {
+        for waiting in &self.buffers.threads {
             mem::swap(&mut *waiting.lock(), batch);
             write(batch)?;
         }
@@ -153,18 +153,18 @@ impl Lines {
     /// Whether the file is to be opened anew; says so once for each time it was asked.
     #[must_use]
     pub fn take_reopen(&self) -> bool {
-        self.shared.reopen.swap(false, Ordering::Acquire)
+        self.buffers.reopen.swap(false, Ordering::Acquire)
     }
 
     /// Counts lines that could not be written.
     pub fn lose(&self, lines: &[u8]) {
         let count = lines.split_inclusive(|byte| *byte == b'\n').count();
-        self.shared.lose(count as u64);
+        self.buffers.lose(count as u64);
     }
 
     /// How many lines this process has lost so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped_here.load(Ordering::Relaxed)
+        self.buffers.dropped_here.load(Ordering::Relaxed)
     }
 }

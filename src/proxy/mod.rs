@@ -2,55 +2,46 @@
 //!
 //! What to do is decided in [`crate::edge`]; here it is done.
 
+mod attempts;
 mod body;
+mod client;
+mod closing;
+mod context;
 mod count;
 mod error;
 mod explanation;
 mod forward;
 mod line;
 mod log;
+mod peer;
 mod plain;
 mod reply;
 mod request_id;
 mod self_check;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_core::{
     Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub use attempts::CONNECT_ATTEMPTS_MAX;
+pub use closing::Closing;
+pub use context::Context;
 pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLog, Lines};
 pub use self_check::SelfCheck;
 
+use context::{Asked, Decided, Serving};
+
 use crate::{
-    cors::{Judgement, Kind, Reason},
-    edge::{self, Cause, Step},
-    metrics::{Held, Metrics, RouteMetrics, UpstreamMetrics},
-    refused::RefusedOrigins,
-    snapshot::{Lender, Lent, SnapshotCell},
-    upstream::{Endpoint, Tried},
+    edge::{self, Step},
+    metrics::Metrics,
+    snapshot::{Lender, SnapshotCell},
 };
-
-/// How long a connection may be idle between two requests. Pingora would wait for ever.
-const IDLE_SECONDS: u64 = 75;
-
-/// Headers that most responses get: the id, and four of CORS.
-const ADDED: usize = 5;
-
-/// Endpoints that a request is tried on, while none accepts a connection.
-pub const CONNECT_ATTEMPTS_MAX: usize = 3;
 
 /// The proxy. A thread that serves has a clone of its own.
 #[derive(Clone, Debug)]
@@ -83,101 +74,12 @@ impl Proxy {
     }
 }
 
-/// Whether each answer is to be the last one of its connection.
-#[derive(Clone, Debug, Default)]
-pub struct Closing(Arc<AtomicBool>);
-
-impl Closing {
-    /// From now on answers say `Connection: close`, and connections end with them.
-    pub fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Bounds how long the connection waits for its next request, if there is to be one.
-    ///
-    /// Only where keep-alive is still on: Pingora switches it off for requests whose
-    /// framing is suspicious, and that must stay.
-    fn limit_idle(&self, session: &mut Session) {
-        let downstream = session.as_downstream_mut();
-        if downstream.get_keepalive().is_some() {
-            let closing = self.0.load(Ordering::Relaxed);
-            downstream.set_keepalive((!closing).then_some(IDLE_SECONDS));
-        }
-    }
-}
-
-/// What is kept of one request between two hooks.
-#[derive(Debug)]
-pub struct Context {
-    started: Instant,
-    /// Also where a hook panics: the count ends with the context.
-    _in_flight: Held,
-    /// The request's id, in the header that carries it; there from the first hook on.
-    id: Option<(HeaderName, HeaderValue)>,
-    /// The hash of the configuration, if the client asked why and may.
-    explained: Option<String>,
-    /// What the request is served by, from its first hook to its last.
-    serving: Option<Serving>,
-    cors: Option<(Kind, Reason)>,
-    /// Why corsac answered itself, if it did.
-    cause: Option<Cause>,
-    /// Bytes of the request's body that have passed.
-    body_bytes: u64,
-    endpoint: Option<Endpoint>,
-    /// When that endpoint was chosen.
-    attempt_started: Option<Instant>,
-    tried: Tried,
-    connect_attempts: usize,
-    /// The process asks itself: not counted, not logged.
-    is_self_check: bool,
-}
-
-/// What a request is served by, once it has a route.
-#[derive(Debug)]
-struct Serving {
-    snapshot: Arc<Lent>,
-    route: usize,
-    judgement: Judgement,
-    /// Index of the upstream, if the request goes there.
-    upstream: Option<usize>,
-    /// The path that the upstream gets, where it is not the one that came.
-    path: Option<String>,
-}
-
-impl Serving {
-    fn route(&self) -> Option<&crate::config::Route> {
-        self.snapshot.config().routes.get(self.route)
-    }
-
-    fn metrics(&self) -> Option<&RouteMetrics> {
-        self.snapshot.route_metrics(self.route)
-    }
-
-    fn refused(&self) -> Option<&RefusedOrigins> {
-        self.snapshot.refused(self.route)
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context {
-            started: Instant::now(),
-            _in_flight: self.metrics.request(),
-            id: None,
-            explained: None,
-            serving: None,
-            cors: None,
-            cause: None,
-            body_bytes: 0,
-            endpoint: None,
-            attempt_started: None,
-            tried: Tried::default(),
-            connect_attempts: 0,
-            is_self_check: false,
-        }
+        Context::new(&self.metrics)
     }
 
     /// None: Pingora's default adds compression, which costs every request an
@@ -187,29 +89,28 @@ impl ProxyHttp for Proxy {
     /// Decides, then answers here or lets the request go upstream.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         if self.self_check.is_asked(session) {
-            ctx.is_self_check = true;
             return Box::pin(self.self_check.answer(session)).await.map(|()| true);
         }
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
-        ctx.id = Some((config.request_id.header.clone(), request_id::of(session, config)));
-        ctx.explained = explanation::is_due(session, config).then(|| config.hash());
+        let id = (config.request_id.header.clone(), request_id::of(session, config));
+        let explained = explanation::is_due(session, config).then(|| config.hash());
+        ctx.asked = Some(Asked { id, explained });
         let head = session.req_header();
         let decision = match forward::request(head) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };
-        ctx.cors = decision.cors;
-        let (upstream, path, reply) = match decision.step {
-            Step::Forward { upstream, path } => (Some(upstream), path, None),
+        let (upstream, path, cause, reply) = match decision.step {
+            Step::Forward { upstream, path } => (Some(upstream), path, None, None),
             Step::Reply(reply) => {
-                ctx.cause = Some(reply.cause);
-                (None, None, Some(reply::Written::new(&reply)))
+                (None, None, Some(reply.cause), Some(reply::Written::new(&reply)))
             }
         };
-        let judgement = decision.judgement;
-        ctx.serving =
+        let (cors, judgement) = (decision.cors, decision.judgement);
+        let serving =
             decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
+        ctx.decided = Decided { serving, cors, cause };
         count::decided(&session.req_header().headers, ctx);
         match reply {
             None => {
@@ -231,16 +132,19 @@ impl ProxyHttp for Proxy {
         _session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let endpoint = ctx.upstream().and_then(|(_, pool)| pool.pick(ctx.tried));
-        let (Some(endpoint), Some((upstream, _))) = (endpoint, ctx.upstream()) else {
+        let picked = ctx.upstream().and_then(|(upstream, pool)| {
+            let endpoint = ctx.attempts.pick(pool)?;
+            Some((endpoint, peer::of(endpoint, upstream)))
+        });
+        let Some((endpoint, peer)) = picked else {
             return Err(Error::explain(
                 ErrorType::Custom(error::UNRESOLVED),
                 "no node of the upstream has an address",
             ));
         };
-        let peer = forward::peer(endpoint, upstream);
-        ctx.endpoint = Some(endpoint);
-        count::attempt(ctx);
+        if ctx.attempts.begin(endpoint, ctx.started) {
+            count::again(ctx);
+        }
         Ok(peer)
     }
 
@@ -263,12 +167,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        ctx.connect_attempts += 1;
-        if let Some(endpoint) = ctx.endpoint {
-            ctx.tried.add(endpoint);
-        }
-        let another = ctx.upstream().is_some_and(|(_, pool)| pool.has_other_than(ctx.tried));
-        let again = another && ctx.connect_attempts < CONNECT_ATTEMPTS_MAX;
+        let serving = ctx.decided.serving.as_ref();
+        let pool = serving.and_then(Serving::upstream).map(|(_, pool)| pool);
+        let again = ctx.attempts.not_connected(pool);
         error.set_retry(again);
         if again {
             // The last error goes on to `fail_to_proxy`, which counts it.
@@ -300,7 +201,7 @@ impl ProxyHttp for Proxy {
             self.closing.limit_idle(session);
             plain::change(response, |parts| {
                 reply::strip_hop_by_hop(&mut parts.headers);
-                ctx.finish(&mut parts.headers, false);
+                reply::finish(ctx, &mut parts.headers, false);
             });
         }
         Ok(())
@@ -314,14 +215,14 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
-        ctx.cause = Some(cause);
+        ctx.decided.cause = Some(cause);
         count::failed(cause, ctx);
         let error_code = reply::send_error(session, ctx, status, cause).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
-        if ctx.is_self_check {
+        if ctx.asked.is_none() {
             return;
         }
         let duration = ctx.started.elapsed();
@@ -346,47 +247,4 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         true
     }
-}
-
-impl Context {
-    fn upstream(&self) -> Option<(&crate::config::Upstream, &crate::upstream::Pool)> {
-        let serving = self.serving.as_ref()?;
-        serving.snapshot.upstream(serving.upstream?)
-    }
-
-    fn upstream_metrics(&self) -> Option<&UpstreamMetrics> {
-        let serving = self.serving.as_ref()?;
-        serving.snapshot.upstream_metrics(serving.upstream?)
-    }
-
-    /// Finishes a response: the id, what its route does, and why, if that was asked.
-    ///
-    /// The id comes first, so that it is the route's to change like other headers. To
-    /// what `is_complete` ([`edge::Reply::complete`]) the route adds nothing.
-    fn finish(&self, response: &mut HeaderMap, is_complete: bool) {
-        if !is_complete {
-            // At once: each time that it grows, a map is copied.
-            response.reserve(ADDED);
-        }
-        if let Some((name, id)) = &self.id {
-            response.insert(name, id.clone());
-        }
-        if !is_complete
-            && let Some(serving) = &self.serving
-            && let Some(route) = serving.route()
-        {
-            let overridden = edge::finish(route, &serving.judgement, response);
-            if let Some(metrics) = serving.metrics() {
-                metrics.overridden(overridden);
-            }
-        }
-        if let Some(hash) = &self.explained {
-            response.insert(explanation::HEADER, explanation::of(self, hash));
-        }
-    }
-}
-
-/// The address of the connection's other end; of an IPv4 client, as IPv4.
-fn client_ip(session: &Session) -> Option<std::net::IpAddr> {
-    Some(session.client_addr()?.as_inet()?.ip().to_canonical())
 }

@@ -9,8 +9,11 @@ use http::{
 use pingora_core::Result;
 use pingora_proxy::Session;
 
-use super::Context;
-use crate::edge::{Cause, HOP_BY_HOP, Reply};
+use super::{context::Context, explanation};
+use crate::edge::{self, Cause, HOP_BY_HOP, Reply};
+
+/// Headers that most responses get: the id, and four of CORS.
+const ADDED: usize = 5;
 
 /// A reply in the form in which Pingora writes it.
 #[derive(Debug)]
@@ -37,9 +40,9 @@ impl Written {
         Self { head: parts, body: Bytes::copy_from_slice(body), is_complete: complete, closes }
     }
 
-    /// Adds what every response has; see [`Context::finish`].
+    /// Adds what every response has; see [`finish`].
     pub(super) fn finish(&mut self, ctx: &Context) {
-        ctx.finish(&mut self.head.headers, self.is_complete);
+        finish(ctx, &mut self.head.headers, self.is_complete);
     }
 
     /// Writes it. The connection stays open if it may, and the request's body was read.
@@ -56,6 +59,32 @@ impl Written {
             session.write_response_body(Some(body), true).await?;
         }
         Ok(())
+    }
+}
+
+/// Finishes a response: the id, what its route does, and why, if that was asked.
+///
+/// The id comes first, so that it is the route's to change like other headers. To what
+/// `is_complete` ([`Reply::complete`]) the route adds nothing.
+pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool) {
+    if !is_complete {
+        // At once: each time that it grows, a map is copied.
+        response.reserve(ADDED);
+    }
+    if let Some((name, id)) = ctx.id() {
+        response.insert(name, id.clone());
+    }
+    if !is_complete
+        && let Some(serving) = ctx.serving()
+        && let Some(route) = serving.route()
+    {
+        let overridden = edge::finish(route, &serving.judgement, response);
+        if let Some(metrics) = serving.metrics() {
+            metrics.overridden(overridden);
+        }
+    }
+    if let Some(hash) = ctx.asked.as_ref().and_then(|asked| asked.explained.as_ref()) {
+        response.insert(explanation::HEADER, explanation::of(ctx, hash));
     }
 }
 

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use pingora_proxy::Session;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::client_ip;
+use super::client;
 use crate::config::Config;
 
 /// The longest id that a client may bring, in bytes: it goes into every log line.
@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 128;
 /// The id of this request.
 pub(super) fn of(session: &Session, config: &Config) -> HeaderValue {
     let settings = &config.request_id;
-    if client_ip(session).is_some_and(|client| settings.trusts(client)) {
+    if client::ip(session).is_some_and(|client| settings.trusts(client)) {
         let mut brought = session.req_header().headers.get_all(&settings.header).iter();
         // Of two, neither is the request's id.
         if let (Some(id), None) = (brought.next(), brought.next())
