@@ -215,10 +215,10 @@ fn rounds_go_on() {
         let old = Process::new(&["a"], NODES);
         let new = Process::new(&["a"], nodes);
         for _ in 0..2 {
-            old.snapshot.upstream(0).unwrap().1.pick(Tried::default()).unwrap();
+            old.snapshot.upstream(0).unwrap().1.pick(&Tried::default()).unwrap();
         }
         new.hand(&old.carried());
-        let pick = |_| new.snapshot.upstream(0)?.1.pick(Tried::default());
+        let pick = |_| new.snapshot.upstream(0)?.1.pick(&Tried::default());
         let ports: Vec<u16> = (0..2).filter_map(pick).map(|e| e.address.port()).collect();
         assert_eq!(ports, expected, "{nodes}");
     }

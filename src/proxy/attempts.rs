@@ -27,9 +27,10 @@ impl Attempts {
         self.endpoint
     }
 
-    /// Picks an endpoint that was not tried yet. `None`: there is none.
+    /// Picks an endpoint: one that was not tried yet, where there is one. `None`: no node
+    /// has an address.
     pub(super) fn pick(&self, pool: &Pool) -> Option<Endpoint> {
-        pool.pick(self.tried)
+        pool.pick(&self.tried)
     }
 
     /// Begins an attempt at `endpoint`, for a request that has `begun` then. Returns
@@ -53,7 +54,7 @@ impl Attempts {
         if let Some(endpoint) = self.endpoint {
             self.tried.add(endpoint);
         }
-        let another = pool.is_some_and(|pool| pool.has_other_than(self.tried));
+        let another = pool.is_some_and(|pool| pool.has_other_than(&self.tried));
         another && self.connects < CONNECT_ATTEMPTS_MAX
     }
 

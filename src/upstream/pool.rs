@@ -1,9 +1,12 @@
 //! A pool of endpoints, picked from by smooth weighted round robin.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering},
 };
+
+use smallvec::SmallVec;
 
 /// One node of an upstream: a share of the requests, and where they go.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,28 +21,27 @@ pub struct Node {
 /// Where one request goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Endpoint {
-    /// The node's index, for [`Tried`].
-    pub node: usize,
+    /// Tells it from the pool's other endpoints, for [`Tried`]: equal for equal addresses,
+    /// whichever node they belong to.
+    number: u32,
     /// Its address.
     pub address: SocketAddr,
 }
 
-/// The nodes that a request has been sent to in vain.
-///
-/// Room for 64: past that a pool repeats itself rather than remember more.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tried(u64);
+/// The endpoints that a request has been sent to in vain: few, since each was an attempt.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tried(SmallVec<[u32; 4]>);
 
 impl Tried {
-    /// Notes that the endpoint's node failed.
+    /// Notes that the endpoint failed.
     pub fn add(&mut self, endpoint: Endpoint) {
-        if endpoint.node < 64 {
-            self.0 |= 1 << endpoint.node;
+        if !self.has(endpoint) {
+            self.0.push(endpoint.number);
         }
     }
 
-    fn has(self, node: usize) -> bool {
-        node < 64 && self.0 & (1 << node) != 0
+    fn has(&self, endpoint: Endpoint) -> bool {
+        self.0.contains(&endpoint.number)
     }
 }
 
@@ -51,6 +53,8 @@ impl Tried {
 #[derive(Debug)]
 pub struct Pool {
     nodes: Box<[Node]>,
+    /// For each node, one for each of its addresses.
+    endpoints: Box<[Box<[Endpoint]>]>,
     schedule: Box<[u32]>,
     next: AtomicUsize,
 }
@@ -59,8 +63,8 @@ impl Pool {
     /// A pool of these nodes.
     #[must_use]
     pub fn new(nodes: Vec<Node>) -> Self {
-        let schedule = smooth(&nodes);
-        Self { nodes: nodes.into(), schedule, next: AtomicUsize::new(0) }
+        let (endpoints, schedule) = (numbered(&nodes), smooth(&nodes));
+        Self { nodes: nodes.into(), endpoints, schedule, next: AtomicUsize::new(0) }
     }
 
     /// The nodes, as they were given.
@@ -80,32 +84,49 @@ impl Pool {
         self.next.store(turn, Ordering::Relaxed);
     }
 
-    /// Whether [`Pool::pick`] has a node left that was not tried.
+    /// Whether there is an endpoint that was not tried.
     #[must_use]
-    pub fn has_other_than(&self, tried: Tried) -> bool {
-        self.schedule.iter().any(|&node| !tried.has(node as usize))
+    pub fn has_other_than(&self, tried: &Tried) -> bool {
+        self.endpoints.iter().flatten().any(|&endpoint| !tried.has(endpoint))
     }
 
-    /// The endpoint that serves next, other than those tried where there is another.
+    /// The endpoint that serves next: one that was not tried, where there is one.
     ///
-    /// `None`: no node has an address, or every one of them was tried.
+    /// `None`: no node has an address.
     #[must_use]
-    pub fn pick(&self, tried: Tried) -> Option<Endpoint> {
-        let length = self.schedule.len();
+    pub fn pick(&self, tried: &Tried) -> Option<Endpoint> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let fresh = self.first(turn, |endpoint| !tried.has(endpoint));
+        // All were tried: the turn decides, as if none was.
+        fresh.or_else(|| self.first(turn, |_| true))
+    }
+
+    /// The first endpoint from this turn on that will do.
+    fn first(&self, turn: usize, will_do: impl Fn(Endpoint) -> bool) -> Option<Endpoint> {
+        let length = self.schedule.len();
         (0..length).find_map(|step| {
             let place = turn.wrapping_add(step);
             let node = *self.schedule.get(place % length)? as usize;
-            if tried.has(node) {
-                return None;
-            }
-            let addresses = &self.nodes.get(node)?.addresses;
+            let endpoints = self.endpoints.get(node)?;
             // A name's addresses take turns, one a lap, so that each gets its
             // share whatever the node's weight.
             let lap = place / length + place % length;
-            addresses.get(lap % addresses.len()).map(|&address| Endpoint { node, address })
+            (0..endpoints.len())
+                .filter_map(|step| endpoints.get(lap.wrapping_add(step) % endpoints.len()))
+                .copied()
+                .find(|&endpoint| will_do(endpoint))
         })
     }
+}
+
+/// The addresses of each node, those that are equal by the same number.
+fn numbered(nodes: &[Node]) -> Box<[Box<[Endpoint]>]> {
+    let mut numbers: HashMap<SocketAddr, u32> = HashMap::new();
+    let mut endpoint = |&address: &SocketAddr| {
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        Endpoint { number: *numbers.entry(address).or_insert(next), address }
+    };
+    nodes.iter().map(|node| node.addresses.iter().map(&mut endpoint).collect()).collect()
 }
 
 /// Indexes of the nodes that have an address, in the order of smooth weighted
@@ -147,7 +168,7 @@ mod tests {
     }
 
     fn ports(pool: &Pool, count: usize) -> Vec<u16> {
-        (0..count).map(|_| pool.pick(Tried::default()).unwrap().address.port()).collect()
+        (0..count).map(|_| pool.pick(&Tried::default()).unwrap().address.port()).collect()
     }
 
     #[test]
@@ -183,22 +204,38 @@ mod tests {
         }
     }
 
+    /// Whatever turn it is: those that were tried come again only when all were.
     #[test]
-    fn a_node_that_failed_is_passed_over() {
-        let pool = Pool::new(vec![node(1, &[1]), node(1, &[2])]);
-        let mut tried = Tried::default();
-        let first = pool.pick(tried).unwrap();
-        tried.add(first);
-        for _ in 0..4 {
-            assert_ne!(pool.pick(tried).unwrap().node, first.node);
+    fn who_was_tried_is_passed_over() {
+        #[rustfmt::skip]
+        let cases: [(&str, Vec<Node>, usize); 4] = [
+            ("two nodes",                 vec![node(1, &[1]), node(1, &[2])],        2),
+            ("two addresses of a name",   vec![node(1, &[1, 2])],                    2),
+            ("a name and an address",     vec![node(3, &[1, 2, 3]), node(1, &[4])],  4),
+            ("an address of two nodes",   vec![node(1, &[1, 2]), node(2, &[2])],     2),
+        ];
+        for (case, nodes, endpoints) in cases {
+            let pool = Pool::new(nodes);
+            for turn in 0..40 {
+                pool.go_on_at(turn);
+                let mut tried = Tried::default();
+                let mut seen = Vec::new();
+                for _ in 0..endpoints {
+                    assert!(pool.has_other_than(&tried), "{case}, turn {turn}");
+                    let endpoint = pool.pick(&tried).unwrap();
+                    assert!(!seen.contains(&endpoint.address), "{case}, turn {turn}: {seen:?}");
+                    seen.push(endpoint.address);
+                    tried.add(endpoint);
+                }
+                assert!(!pool.has_other_than(&tried), "{case}, turn {turn}");
+                assert!(pool.pick(&tried).is_some(), "{case}: the turn decides again");
+            }
         }
-        tried.add(pool.pick(tried).unwrap());
-        assert_eq!(pool.pick(tried), None);
     }
 
     #[test]
     fn an_empty_pool_has_nothing() {
-        assert_eq!(Pool::new(Vec::new()).pick(Tried::default()), None);
+        assert_eq!(Pool::new(Vec::new()).pick(&Tried::default()), None);
     }
 
     #[test]

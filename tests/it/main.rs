@@ -55,4 +55,6 @@ mod snapshots;
 #[cfg(feature = "server")]
 mod upgrade;
 #[cfg(feature = "server")]
+mod upstreams;
+#[cfg(feature = "server")]
 mod watched;

@@ -15,6 +15,8 @@
 mod client;
 #[cfg(feature = "server")]
 mod corsac;
+#[cfg(feature = "server")]
+mod in_process;
 mod message;
 #[cfg(feature = "server")]
 mod nginx;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub(crate) use client::{Call, Connection, Response};
 #[cfg(feature = "server")]
 pub(crate) use corsac::{Corsac, Lines, Setup, await_exit, corsac, signal};
+#[cfg(feature = "server")]
+pub(crate) use in_process::InProcess;
 #[cfg(feature = "server")]
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Answer, Gate, Origin, Unreachable};
