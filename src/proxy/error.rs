@@ -1,7 +1,7 @@
 //! What an error of Pingora's means to the client.
 
 use http::StatusCode;
-use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::{edge::Cause, metrics::UpstreamError};
 
@@ -41,6 +41,16 @@ pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
             (StatusCode::INTERNAL_SERVER_ERROR, Cause::Internal)
         }
     }
+}
+
+/// Whether the upstream's connection closed before a byte of an answer had come.
+///
+/// Pingora marks every close before the end of a head, a half one too, and only its words
+/// tell which it was. Other words would mean that nothing is sent again, and a test fails.
+pub(super) fn is_unanswered(error: &Error) -> bool {
+    let says_so = |context: &str| context.ends_with("bytes already read: 0");
+    matches!(error.retry, RetryType::ReusedOnly)
+        && error.context.as_ref().is_some_and(|context| says_so(context.as_str()))
 }
 
 /// What is counted against the upstream; `None`: it is not the upstream's fault.

@@ -28,13 +28,14 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub use attempts::CONNECT_ATTEMPTS_MAX;
+pub use attempts::ATTEMPTS_MAX;
 pub use closing::Closing;
 pub use context::Context;
 pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLog, Lines};
 pub use self_check::SelfCheck;
 
+use attempts::Broken;
 use context::{Asked, Decided, Serving};
 
 use crate::{
@@ -175,6 +176,27 @@ impl ProxyHttp for Proxy {
             // The last error goes on to `fail_to_proxy`, which counts it.
             count::failed(error::classify(&error).1, ctx);
         }
+        error
+    }
+
+    /// Sends the request again, where that is safe; [`Broken`] says when.
+    ///
+    /// Pingora's own rule would do, if it looked whether a part of an answer had come.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        was_reused: bool,
+    ) -> Box<Error> {
+        let broken = Broken {
+            is_idempotent: session.req_header().method.is_idempotent(),
+            was_reused,
+            is_unanswered: error::is_unanswered(&error) && session.response_written().is_none(),
+            has_body: !session.as_ref().retry_buffer_truncated(),
+        };
+        error.set_retry(ctx.attempts.broken(broken));
         error
     }
 

@@ -45,7 +45,7 @@ pub use upgrade::{Takeover, UpgradeRequest, launch};
 use crate::{
     config::Config,
     metrics::Metrics,
-    proxy::{CONNECT_ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
+    proxy::{ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
     snapshot::{Addresses, Snapshot, SnapshotCell},
 };
 use accept::{
@@ -322,7 +322,7 @@ impl Server {
 fn settings() -> Arc<ServerConf> {
     Arc::new(ServerConf {
         threads: 1,
-        max_retries: CONNECT_ATTEMPTS_MAX,
+        max_retries: ATTEMPTS_MAX,
         upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
         ..ServerConf::default()
     })

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use corsac::metrics::Metrics;
-use corsac::proxy::{CONNECT_ATTEMPTS_MAX, Proxy, SelfCheck};
+use corsac::proxy::{ATTEMPTS_MAX, Proxy, SelfCheck};
 use corsac::snapshot::{Snapshot, SnapshotCell};
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::{GetSocketDigest, SocketDigest, l4::stream::Stream};
@@ -31,7 +31,7 @@ impl InProcess {
         let metrics = Metrics::new();
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let proxy = Proxy::new(&snapshots, metrics, None, SelfCheck::new());
-        let settings = ServerConf { max_retries: CONNECT_ATTEMPTS_MAX, ..ServerConf::default() };
+        let settings = ServerConf { max_retries: ATTEMPTS_MAX, ..ServerConf::default() };
         let app = Arc::new(http_proxy(&Arc::new(settings), proxy));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
