@@ -109,6 +109,8 @@ pub enum Cause {
     UpstreamUnresolved,
     /// No connection to the upstream.
     UpstreamConnect,
+    /// corsac itself had no local port or descriptor left to connect from.
+    NoSocket,
     /// The upstream took too long: to connect, to read, or to answer.
     UpstreamTimeout,
     /// The upstream closed the connection or sent no HTTP.
@@ -134,6 +136,7 @@ impl Cause {
             Self::BodyTooLarge => "body_too_large",
             Self::UpstreamUnresolved => "upstream_unresolved",
             Self::UpstreamConnect => "upstream_connect",
+            Self::NoSocket => "no_socket",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::ClientFailed => "client_failed",
@@ -152,6 +155,7 @@ impl Cause {
             Self::UpstreamUnresolved | Self::UpstreamConnect => {
                 b"502: the upstream cannot be reached\n"
             }
+            Self::NoSocket => b"503: the proxy cannot open another connection\n",
             Self::UpstreamFailed => b"502: the upstream did not answer properly\n",
             Self::UpstreamTimeout => b"504: the upstream took too long\n",
             Self::ClientFailed => b"the request could not be read\n",

@@ -13,6 +13,9 @@ pub(super) const UNRESOLVED: &str = "UpstreamUnresolved";
 /// An upstream that is too slow is 504, where Pingora's default says 502 for
 /// whatever the upstream did.
 pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
+    if lacks_socket(error) {
+        return (StatusCode::SERVICE_UNAVAILABLE, Cause::NoSocket);
+    }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(413), _) => (StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge),
         (ErrorType::HTTPStatus(code), _) => (
@@ -32,8 +35,8 @@ pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
             ErrorType::ConnectRefused
             | ErrorType::ConnectNoRoute
             | ErrorType::ConnectError
-            | ErrorType::SocketError
-            | ErrorType::BindError,
+            // This machine may not connect there: a firewall of its own.
+            | ErrorType::InternalError,
             ErrorSource::Upstream,
         ) => (StatusCode::BAD_GATEWAY, Cause::UpstreamConnect),
         (_, ErrorSource::Upstream) => (StatusCode::BAD_GATEWAY, Cause::UpstreamFailed),
@@ -41,6 +44,13 @@ pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
             (StatusCode::INTERNAL_SERVER_ERROR, Cause::Internal)
         }
     }
+}
+
+/// Whether no connection came about for want of what this machine has: a local port, a
+/// descriptor, memory. Whatever the upstream is like, that is not its fault.
+fn lacks_socket(error: &Error) -> bool {
+    // Pingora wraps both into an internal error.
+    matches!(error.root_etype(), ErrorType::SocketError | ErrorType::BindError)
 }
 
 /// Whether the upstream's connection closed before a byte of an answer had come.
@@ -61,5 +71,47 @@ pub(super) fn of_upstream(cause: Cause) -> Option<UpstreamError> {
         Cause::UpstreamTimeout => Some(UpstreamError::Timeout),
         Cause::UpstreamFailed => Some(UpstreamError::Failed),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::io;
+
+    use super::*;
+
+    /// What becomes of a request that could not connect, as Pingora says it.
+    fn connecting(etype: ErrorType, code: i32) -> (StatusCode, Cause) {
+        let wrapped = matches!(etype, ErrorType::SocketError | ErrorType::BindError);
+        let error = Error::because(etype, "connecting", io::Error::from_raw_os_error(code));
+        if wrapped {
+            let error = Error::because(ErrorType::InternalError, "Fail to connect", error);
+            classify(&error.into_up())
+        } else {
+            classify(&error.into_up())
+        }
+    }
+
+    #[test]
+    fn whose_fault_it_is_that_there_is_no_connection() {
+        #[rustfmt::skip]
+        let cases = [
+            // EMFILE, EADDRNOTAVAIL, EACCES, ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT
+            (ErrorType::SocketError,     24, 503, Cause::NoSocket),
+            (ErrorType::BindError,       99, 503, Cause::NoSocket),
+            (ErrorType::InternalError,   13, 502, Cause::UpstreamConnect),
+            (ErrorType::ConnectRefused, 111, 502, Cause::UpstreamConnect),
+            (ErrorType::ConnectNoRoute, 113, 502, Cause::UpstreamConnect),
+            (ErrorType::ConnectTimedout, 110, 504, Cause::UpstreamTimeout),
+        ];
+        for (etype, code, status, cause) in cases {
+            let case = format!("{etype:?}");
+            let classified = connecting(etype, code);
+            assert_eq!(classified, (StatusCode::from_u16(status).unwrap(), cause), "{case}");
+            let blamed = cause != Cause::NoSocket;
+            assert_eq!(of_upstream(cause).is_some(), blamed, "{case}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens between corsac and its upstreams, and what clients see of it.
 
 use std::collections::{HashMap, HashSet};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use corsac::config::{self, NodeAddress};
@@ -127,4 +128,41 @@ fn another_endpoint_gets_what_one_has_failed() {
     until_one_dies(&[&often], || assert_eq!(corsac.get("/").send().status, 200));
     let most = sightings(&[&often]).into_values().max();
     assert_eq!(most, Some(1), "what the first has failed, the other one got");
+}
+
+// ------------------------------------------------------------ whose fault it is
+
+/// Without a descriptor there is no connection, and nothing is the upstream's fault.
+#[test]
+fn no_descriptor_is_left() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(
+        &origin,
+        "[services.all]\nupstream = \"origin\"\nroutes.all.paths = \"/*\"\n\
+         [services.all.routes.own]\npaths = \"/own\"\nrespond = { status = 200, body = \"ok\" }\n",
+    );
+    let mut connection = corsac.connect();
+    assert_eq!(corsac.get("/own").send_over(&mut connection).status, 200);
+    let descriptors = format!("/proc/{}/fd", corsac.pid());
+    let highest = std::fs::read_dir(descriptors)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
+    // The least number that is free must not be allowed any more.
+    let open: HashSet<u32> = highest.collect();
+    let free = (0..u32::MAX).find(|number| !open.contains(number)).unwrap();
+    let limit = |limit: u32| {
+        let limited = Command::new("prlimit")
+            .args([format!("--pid={}", corsac.pid()), format!("--nofile={limit}:")])
+            .output();
+        limited.is_ok_and(|output| output.status.success())
+    };
+    if !limit(free) {
+        eprintln!("prlimit is not to be had; this test has not been run");
+        return;
+    }
+    let answer = corsac.get("/").send_over(&mut connection);
+    assert_eq!((answer.status, answer.text().as_str().get(..3)), (503, Some("503")));
+    assert!(limit(1_024));
+    assert_eq!(corsac.access_log(2)[1]["reason"], "no_socket");
+    assert_eq!(corsac.get("/").send().status, 200);
 }
