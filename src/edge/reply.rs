@@ -167,8 +167,10 @@ impl Cause {
 
 /// Header names that a hop keeps to itself in responses (RFC 9110, 7.6.1), beside
 /// `Connection`, which is rewritten for each connection.
-pub const HOP_BY_HOP: [HeaderName; 3] = [
+pub const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("proxy-authenticate"),
+    // No trailers are passed on over HTTP/1, so none are to be announced.
+    HeaderName::from_static("trailer"),
 ];

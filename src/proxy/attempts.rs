@@ -18,6 +18,8 @@ pub(super) struct Attempts {
     started: Option<Instant>,
     /// The endpoints that have failed.
     tried: Tried,
+    /// How many interim answers have come in the attempt that goes on.
+    interim: usize,
     /// Bytes of the request's body that have passed in the attempt that goes on.
     body_bytes: u64,
 }
@@ -64,6 +66,7 @@ impl Attempts {
         self.endpoint = Some(endpoint);
         // What was read of the body passes once more.
         self.body_bytes = 0;
+        self.interim = 0;
         // The first is chosen as soon as the request is there.
         let now = if self.started.is_none() { begun } else { Instant::now() };
         self.started.replace(now).is_some()
@@ -72,6 +75,12 @@ impl Attempts {
     /// How long the attempt that goes on has taken so far.
     pub(super) fn elapsed(&self) -> Option<Duration> {
         Some(self.started?.elapsed())
+    }
+
+    /// Notes that the head of an answer has come. Returns how many interim ones there were.
+    pub(super) fn answered(&mut self, is_interim: bool) -> usize {
+        self.interim += usize::from(is_interim);
+        self.interim
     }
 
     /// Notes that no connection came about. Returns whether there is to be another

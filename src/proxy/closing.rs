@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use http::Version;
 use pingora_proxy::Session;
 
 /// How long a connection may be idle between two requests. Pingora would wait for ever.
@@ -23,12 +24,14 @@ impl Closing {
     /// Bounds how long the connection waits for its next request, if there is to be one.
     ///
     /// Only where keep-alive is still on: Pingora switches it off for requests whose
-    /// framing is suspicious, and that must stay.
+    /// framing is suspicious, and that must stay. Clients of HTTP/1.0 get one answer
+    /// (RFC 9112, 9.3), whose body may end with its connection.
     pub(super) fn limit_idle(&self, session: &mut Session) {
         let downstream = session.as_downstream_mut();
         if downstream.get_keepalive().is_some() {
-            let closing = self.0.load(Ordering::Relaxed);
-            downstream.set_keepalive((!closing).then_some(IDLE_SECONDS));
+            let goes_on = downstream.req_header().version >= Version::HTTP_11
+                && !self.0.load(Ordering::Relaxed);
+            downstream.set_keepalive(goes_on.then_some(IDLE_SECONDS));
         }
     }
 }

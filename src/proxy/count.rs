@@ -3,13 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{
-    HeaderMap, HeaderName, StatusCode,
+    HeaderMap, HeaderName,
     header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::{
+    answer::is_interim,
     context::{Context, Serving},
     error,
 };
@@ -114,9 +115,4 @@ fn upstream_allows(kind: Kind, request: &HeaderMap, response: &ResponseHeader) -
         Kind::Actual => Some(page.check_response(&response.headers).is_ok()),
         Kind::WebSocket => None,
     }
-}
-
-/// 1xx, but for 101, after which nothing follows.
-fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

@@ -2,6 +2,7 @@
 //!
 //! What to do is decided in [`crate::edge`]; here it is done.
 
+mod answer;
 mod attempts;
 mod body;
 mod client;
@@ -22,6 +23,7 @@ mod self_check;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::Version;
 use pingora_core::{
     Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
@@ -115,6 +117,9 @@ impl ProxyHttp for Proxy {
         count::decided(&session.req_header().headers, ctx);
         match reply {
             None => {
+                // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
+                let is_old = session.req_header().version < Version::HTTP_11;
+                session.as_downstream_mut().set_ignore_info_resp(is_old);
                 plain::forget_case(session.req_header_mut());
                 Ok(false)
             }
@@ -210,6 +215,20 @@ impl ProxyHttp for Proxy {
         forward::rewrite(session, request, ctx)
     }
 
+    /// Refuses an answer that cannot be passed on.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let interim = ctx.attempts.answered(answer::is_interim(response.status));
+        match answer::flaw(response, session.as_downstream().is_upgrade_req(), interim) {
+            None => Ok(()),
+            Some(flaw) => Err(Error::explain(ErrorType::InvalidHTTPHeader, flaw).into_up()),
+        }
+    }
+
     /// What the client sees of the upstream's answer.
     async fn response_filter(
         &self,
@@ -218,11 +237,14 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         count::answered(&session.req_header().headers, response, ctx);
-        // 1xx passes as it is, and after 101 there is no HTTP left to govern.
-        if !response.status.is_informational() {
+        if answer::is_interim(response.status) {
+            answer::pass_interim(response);
+        } else if !response.status.is_informational() {
+            // After 101 there is no HTTP left to govern.
             self.closing.limit_idle(session);
+            let client = session.req_header().version;
             plain::change(response, |parts| {
-                reply::strip_hop_by_hop(&mut parts.headers);
+                answer::pass(parts, client);
                 reply::finish(ctx, &mut parts.headers, false);
             });
         }

@@ -1,16 +1,12 @@
 //! Every response that corsac makes itself, and the headers of all others.
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH},
-    response,
-};
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH, response};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
-use super::{context::Context, explanation};
-use crate::edge::{self, Cause, HOP_BY_HOP, Reply};
+use super::{answer::may_have_body, context::Context, explanation};
+use crate::edge::{self, Cause, Reply};
 
 /// Headers that most responses get: the id, and four of CORS.
 const ADDED: usize = 5;
@@ -108,40 +104,5 @@ pub(super) async fn send_error(
         Ok(()) => status.as_u16(),
         // The client is gone, and nobody is left to tell.
         Err(_) => 0,
-    }
-}
-
-/// Whether a response with this status can have a body (RFC 9110, 6.4.1).
-fn may_have_body(status: StatusCode) -> bool {
-    !status.is_informational()
-        && status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED
-}
-
-/// What `Connection` says of the connection itself, and what it cannot say: framing is
-/// Pingora's.
-const NOT_NOMINATED: [&str; 4] = ["keep-alive", "close", "content-length", ""];
-
-/// Removes what concerned the hop from the upstream alone: RFC 9110, 7.6.1.
-/// `Connection` itself is Pingora's to write.
-pub(super) fn strip_hop_by_hop(response: &mut HeaderMap) {
-    let lines = response.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
-    let tokens = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let is_option = |token: &[u8]| {
-        NOT_NOMINATED.iter().any(|option| token.eq_ignore_ascii_case(option.as_bytes()))
-    };
-    let nominated: Vec<HeaderName> = tokens
-        .filter(|token| !is_option(token))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect();
-    for name in &nominated {
-        response.remove(name);
-    }
-    // Hardly any answer has one, and looking at each name costs less than looking each
-    // of these up.
-    if response.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
-            response.remove(name);
-        }
     }
 }

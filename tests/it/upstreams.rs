@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use corsac::config::{self, NodeAddress};
 use corsac::snapshot::Snapshot;
+use serde_json::Value;
 
 use crate::harness::{Answer, Corsac, InProcess, Origin, Unreachable, payload};
 
@@ -165,4 +166,120 @@ fn no_descriptor_is_left() {
     assert!(limit(1_024));
     assert_eq!(corsac.access_log(2)[1]["reason"], "no_socket");
     assert_eq!(corsac.get("/").send().status, 200);
+}
+
+// ------------------------------------------------------------ what is passed on of an answer
+
+const EVERYTHING: &str = r#"
+[services.all]
+upstream = "origin"
+cors = { allow_origins = "https://a.example" }
+routes.all.paths = "/*"
+[services.all.routes.own]
+paths = "/own"
+respond = { status = 200, body = "own" }
+"#;
+
+/// Whoever speaks HTTP/1.0 knows neither chunks nor interim answers, and reads to the end
+/// of the connection.
+#[test]
+fn a_client_of_http_1_0() {
+    let origin = Origin::scripted(|request| match request.target.as_str() {
+        "/chunks" => Answer::status(200).chunked(b"chunks", 2),
+        "/close" => Answer::raw("HTTP/1.1 200 OK\r\n\r\nclose"),
+        "/old" => Answer::raw("HTTP/1.0 200 OK\r\n\r\nold"),
+        "/hinted" => Answer::status(200).interim(103, "Link", "</a>").body("hinted"),
+        _ => Answer::status(200).body("length"),
+    });
+    let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+    for target in ["/chunks", "/close", "/old", "/hinted", "/length", "/own"] {
+        let mut connection = corsac.connect();
+        let head = "Host: a.example\r\nConnection: keep-alive\r\n\r\n";
+        connection.write(format!("GET {target} HTTP/1.0\r\n{head}").as_bytes());
+        let answer = String::from_utf8(connection.await_close().unwrap()).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, &target[1..], "{target}: {head}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200 "), "{target}: {head}");
+        assert!(head.contains("connection: close"), "{target}: {head}");
+        assert!(!head.contains("transfer-encoding"), "{target}: {head}");
+    }
+}
+
+/// Headers that an answer has, or has not.
+type Headers = &'static [(&'static str, Option<&'static str>)];
+
+/// Framings that are understood are said anew; those that are not are never passed on.
+#[test]
+fn how_upstreams_frame_their_answers() {
+    const OK: &str = "HTTP/1.1 200 OK\r\n";
+    let body = |head: &str, body: &str| format!("{OK}{head}\r\n\r\n{body}");
+    #[rustfmt::skip]
+    let cases: [(&str, String, u16, &str, Headers); 20] = [
+        ("HTTP/1.0 with a length", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".into(), 200, "ok", &[("content-length", Some("2"))]),
+        ("HTTP/1.0 to the end",    "HTTP/1.0 200 OK\r\n\r\nok".into(),                      200, "ok", &[("transfer-encoding", Some("chunked"))]),
+        ("204 with chunks",        "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 204, "", &[("transfer-encoding", None)]),
+        ("204 with any coding",    "HTTP/1.1 204 No\r\nTransfer-Encoding: gzip\r\n\r\n".into(),  204, "", &[("transfer-encoding", None)]),
+        ("204 with a length",      "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n".into(),   204, "",   &[("content-length", None)]),
+        ("304 with a length",      "HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n".into(),   304, "",   &[("content-length", None)]),
+        ("304 with chunks",        "HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 304, "", &[("transfer-encoding", None)]),
+        ("equal lengths",          body("Content-Length: 2\r\nContent-Length: 2", "ok"),    200, "ok", &[("content-length", Some("2"))]),
+        ("equal in a list",        body("Content-Length: 2 , 2", "ok"),                     200, "ok", &[("content-length", Some("2"))]),
+        ("different lengths",      body("Content-Length: 2\r\nContent-Length: 3", "ok"),    502, "",   &[]),
+        ("different in a list",    body("Content-Length: 2, 3", "ok"),                      502, "",   &[]),
+        ("no length",              body("Content-Length: two", "ok"),                       502, "",   &[]),
+        ("chunks in any case",     body("Transfer-Encoding: ChunkeD", "2\r\nok\r\n0\r\n\r\n"), 200, "ok", &[]),
+        ("xchunked",               body("Transfer-Encoding: xchunked", "ok"),               502, "",   &[]),
+        ("identity",               body("Transfer-Encoding: identity", "ok"),               502, "",   &[]),
+        ("gzip, chunked",          body("Transfer-Encoding: gzip, chunked", "2\r\nok\r\n0\r\n\r\n"), 502, "", &[]),
+        ("two lines",              body("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", "2\r\nok\r\n0\r\n\r\n"), 502, "", &[]),
+        ("an empty one",           body("Transfer-Encoding: ,chunked", "2\r\nok\r\n0\r\n\r\n"), 502, "", &[]),
+        ("an unasked 101",         "HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".into(), 502, "", &[]),
+        ("trailers",               body("Transfer-Encoding: chunked\r\nTrailer: X-T", "2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"), 200, "ok", &[("trailer", None), ("x-t", None)]),
+    ];
+    for (case, wire, status, body, headers) in cases {
+        let origin = Answer::raw(wire).start();
+        let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+        let mut connection = corsac.connect();
+        let answer = corsac.get("/").send_over(&mut connection);
+        assert_eq!(answer.status, status, "{case}");
+        let line = &corsac.access_log(1)[0];
+        if status == 502 {
+            assert_eq!(line["reason"], "upstream_failed", "{case}");
+            continue;
+        }
+        assert_eq!((answer.text().as_str(), &line["reason"]), (body, &Value::Null), "{case}");
+        for (name, value) in headers {
+            assert_eq!(answer.header(name).as_deref(), *value, "{case}: {name}");
+        }
+        // Whoever misread the end of that would not read this.
+        let own = corsac.get("/own").send_over(&mut connection);
+        assert_eq!((own.status, own.text().as_str()), (200, "own"), "{case}");
+    }
+}
+
+/// 101 without the version that has it, in answer to who does ask for another protocol.
+#[test]
+fn a_protocol_is_switched_by_http_1_1_alone() {
+    let switching = "HTTP/1.0 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nhi";
+    let origin = Answer::raw(switching).start();
+    let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+    let call = corsac.get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let call = call.header("Sec-WebSocket-Version", "13");
+    assert_eq!(call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").send().status, 502);
+}
+
+/// A few interim answers pass; a stream of them ends the request.
+#[test]
+fn interim_answers_have_an_end() {
+    let answer = |count| {
+        let hinted = |answer: Answer, _| answer.interim(103, "Link", "</a>");
+        (0..count).fold(Answer::status(200), hinted).body("ok")
+    };
+    for (count, status) in [(16, 200), (17, 502)] {
+        let origin = answer(count).start();
+        let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+        let answer = corsac.get("/").send();
+        assert_eq!((answer.status, answer.interim.len()), (status, 16), "{count}");
+    }
 }
