@@ -18,6 +18,15 @@ pub enum Edit {
     Append(HeaderName, HeaderValue),
 }
 
+impl Edit {
+    /// The name that changes.
+    #[must_use]
+    pub fn name(&self) -> &HeaderName {
+        let (Self::Remove(name) | Self::Set(name, _) | Self::Append(name, _)) = self;
+        name
+    }
+}
+
 /// Changes to the headers of a message, applied in their order.
 ///
 /// Up to nine are held in place: the most that CORS changes in one response.

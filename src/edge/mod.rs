@@ -7,10 +7,10 @@ mod reply;
 mod request;
 mod route;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, Method, StatusCode,
     header::{ALLOW, CONTENT_LENGTH, LOCATION},
 };
 
@@ -23,6 +23,10 @@ use crate::{
     config::{Action, Config, Route},
     cors::{Judgement, Kind, Overridden, Reason},
 };
+
+/// What a request can be sent with in place of `TRACE`, which no route takes: it would
+/// give the page that sends it the cookies and the headers that it may not read.
+const EXCEPT_TRACE: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
 /// What the edge does with a request.
 #[derive(Debug)]
@@ -59,16 +63,11 @@ pub enum Step<'s> {
 #[must_use]
 pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
     match find(config, request, |_| {}) {
+        Found::Route { .. } if *request.method == Method::TRACE => not_allowed(&EXCEPT_TRACE),
         Found::Route { index, route, path } => serve(index, route, request, path),
         Found::PathMalformed => refuse(StatusCode::BAD_REQUEST, Cause::PathMalformed),
         Found::NotFound => refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound),
-        Found::MethodNotAllowed(allow) => {
-            let mut reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, Cause::MethodNotAllowed);
-            if let Ok(allow) = HeaderValue::try_from(allow.to_string()) {
-                reply.edits.set(ALLOW, allow);
-            }
-            without_route(reply)
-        }
+        Found::MethodNotAllowed(allow) => not_allowed(&allow),
     }
 }
 
@@ -125,6 +124,14 @@ fn exceeds(headers: &HeaderMap, limit: Option<u64>) -> bool {
 
 fn refuse<'s>(status: StatusCode, cause: Cause) -> Decision<'s> {
     without_route(Reply::error(status, cause))
+}
+
+fn not_allowed<'s>(allow: &dyn fmt::Display) -> Decision<'s> {
+    let mut reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, Cause::MethodNotAllowed);
+    if let Ok(allow) = HeaderValue::try_from(allow.to_string()) {
+        reply.edits.set(ALLOW, allow);
+    }
+    without_route(reply)
 }
 
 fn without_route(reply: Reply<'_>) -> Decision<'_> {

@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use smallvec::SmallVec;
 
 use super::{context::Context, explanation, line::ipv4, plain};
-use crate::edge::Request;
+use crate::{edge::Request, edits::HeaderEdits};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -67,13 +67,15 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     if let Some((name, id)) = ctx.id() {
         headers.insert(name, id.clone());
     }
-    if let Some((upstream, _)) = ctx.upstream()
-        && let Some(host) = &upstream.host
-    {
-        headers.insert(HOST, host.clone());
+    match ctx.upstream().and_then(|(upstream, _)| upstream.host.as_ref()) {
+        Some(host) => drop(headers.insert(HOST, host.clone())),
+        None if headers.contains_key(HOST) => {}
+        None => drop(headers.insert(HOST, node(ctx, &parts.uri)?)),
     }
-    if let Some(route) = serving.route() {
-        route.headers.request.apply(headers);
+    let edits = serving.route().map(|route| &route.headers.request);
+    drop_shadows(headers, |name| is_ours(name, ctx, edits));
+    if let Some(edits) = edits {
+        edits.apply(headers);
     }
     *request = parts.into();
     match target {
@@ -91,6 +93,46 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
     };
     let uri = Uri::builder().path_and_query(target).build();
     uri.or_err(ErrorType::InternalError, "a canonical path is a valid one")
+}
+
+/// Whom an HTTP/1.0 request is for that says no host: HTTP/1.1, as which it goes on,
+/// requires one (RFC 9112, 3.2).
+fn node(ctx: &Context, uri: &Uri) -> Result<HeaderValue> {
+    let node = || {
+        let (upstream, _) = ctx.upstream()?;
+        let node = upstream.nodes.get(ctx.attempts.endpoint()?.node)?;
+        Some(node.address.to_string())
+    };
+    let host = uri.authority().map(ToString::to_string).or_else(node).unwrap_or_default();
+    HeaderValue::try_from(host).or_err(ErrorType::InternalError, "a node's name is a host")
+}
+
+/// Drops names that differ from those that are `ours` by `_` in place of `-` alone: to
+/// applications that are reached by CGI, WSGI and the like they are one name, and which
+/// value it has is anyone's guess.
+fn drop_shadows(headers: &mut HeaderMap, ours: impl Fn(&HeaderName) -> bool) {
+    let is_shadow = |name: &HeaderName| {
+        let shadowed = name.as_str().replace('_', "-");
+        HeaderName::try_from(shadowed).is_ok_and(|name| ours(&name))
+    };
+    // Hardly any request has one.
+    if headers.keys().any(|name| name.as_str().contains('_')) {
+        let underscored = headers.keys().filter(|name| name.as_str().contains('_'));
+        let shadows: Vec<HeaderName> =
+            underscored.filter(|name| is_shadow(name)).cloned().collect();
+        for name in shadows {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Whether corsac sets or drops this header of a request: then it is not the client's.
+fn is_ours(name: &HeaderName, ctx: &Context, edits: Option<&HeaderEdits>) -> bool {
+    const SET: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST];
+    SET.contains(name)
+        || DROPPED.contains(name)
+        || ctx.id().is_some_and(|(id, _)| id == name)
+        || edits.is_some_and(|edits| edits.iter().any(|edit| edit.name() == name))
 }
 
 /// Says where the request came from. What the client says of that is dropped:

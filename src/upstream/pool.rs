@@ -21,6 +21,8 @@ pub struct Node {
 /// Where one request goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Endpoint {
+    /// Index of its node.
+    pub node: usize,
     /// Tells it from the pool's other endpoints, for [`Tried`]: equal for equal addresses,
     /// whichever node they belong to.
     number: u32,
@@ -122,11 +124,14 @@ impl Pool {
 /// The addresses of each node, those that are equal by the same number.
 fn numbered(nodes: &[Node]) -> Box<[Box<[Endpoint]>]> {
     let mut numbers: HashMap<SocketAddr, u32> = HashMap::new();
-    let mut endpoint = |&address: &SocketAddr| {
+    let mut endpoint = |node, address| {
         let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        Endpoint { number: *numbers.entry(address).or_insert(next), address }
+        Endpoint { node, number: *numbers.entry(address).or_insert(next), address }
     };
-    nodes.iter().map(|node| node.addresses.iter().map(&mut endpoint).collect()).collect()
+    let of_node = |(index, node): (usize, &Node)| {
+        node.addresses.iter().map(|&address| endpoint(index, address)).collect()
+    };
+    nodes.iter().enumerate().map(of_node).collect()
 }
 
 /// Indexes of the nodes that have an address, in the order of smooth weighted

@@ -58,6 +58,89 @@ fn the_client_is_named_and_cannot_name_itself() {
     assert_eq!(request.headers.all("host"), ["shop.example"], "the client's Host goes on");
 }
 
+/// CGI and the like read `X_Forwarded_For` as `X-Forwarded-For`.
+#[test]
+fn names_that_shadow_what_corsac_sets() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(
+        &origin,
+        r#"
+        [services.s]
+        upstream = "origin"
+        routes.all = { paths = "/*", headers = { request = { set = { x-user-id = "7" }, remove = ["x-secret"] } } }
+        "#,
+    );
+    let shadows = [
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "x_forwarded_proto",
+        "X_Forwarded_Host",
+        "X_Real_IP",
+        "X_Request_ID",
+        "X_User_ID",
+        "X_Secret",
+        "Corsac_Explain",
+    ];
+    let call = shadows.iter().fold(corsac.get("/"), |call, name| call.header(name, "6.6.6.6"));
+    call.header("X_Their_Own", "1").send();
+    let request = origin.only_request();
+    for name in shadows {
+        assert_eq!(request.header(name), None, "{name}");
+    }
+    assert_eq!(request.header("x_their_own").as_deref(), Some("1"));
+    assert_eq!(request.header("x-user-id").as_deref(), Some("7"));
+}
+
+/// HTTP/1.1, as which it goes on, requires a host; HTTP/1.0 does not.
+#[test]
+fn a_request_of_http_1_0_without_a_host() {
+    let origin = Origin::answering(200).start();
+    let port = origin.address().port();
+    let name = format!("localhost:{port}");
+    #[rustfmt::skip]
+    let cases = [
+        (origin.address().to_string(), "",                           origin.address().to_string()),
+        (name.clone(),                 "",                           name.clone()),
+        (name,                         "host = \"media.internal\"",  "media.internal".to_owned()),
+    ];
+    for (node, more, expected) in cases {
+        let corsac = Corsac::serving(&format!(
+            "[upstreams.origin]\nnodes = \"{node}\"\n{more}\n{WITH_CORS}"
+        ))
+        .start();
+        let mut connection = corsac.connect();
+        connection.write(b"GET /old HTTP/1.0\r\n\r\n");
+        let answer = connection.await_close().unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+        let [request] = &origin.take_received()[..] else { panic!("one request") };
+        assert_eq!(request.headers.all("host"), [expected]);
+        assert_eq!(request.header("x-forwarded-host"), None, "nobody named one");
+    }
+}
+
+/// It would show a page the cookies and headers that it may not read.
+#[test]
+fn trace_goes_nowhere() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(
+        &origin,
+        "[services.s]\nupstream = \"origin\"\nroutes.all.paths = \"/*\"\n\
+         routes.own = { paths = \"/own\", respond = { status = 200 } }\n",
+    );
+    for path in ["/", "/own"] {
+        let answer = corsac.call("TRACE", path).header("Cookie", "secret=1").send();
+        assert_eq!(answer.status, 405, "{path}");
+        let allow = answer.header("allow").expect("RFC 9110, 15.5.6: a 405 has an Allow");
+        assert!(allow.contains("GET") && !allow.contains("TRACE"), "{allow}");
+        assert!(!answer.text().contains("secret"));
+    }
+    assert!(origin.received().is_empty());
+    let url = format!("http://{}/", corsac.address());
+    let explained = corsac.command(&["explain", "TRACE", &url, "--config", "corsac.toml"]);
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(text.contains("405"), "{text}");
+}
+
 #[test]
 fn the_upstream_can_have_a_host_of_its_own() {
     let origin = Origin::answering(200).start();
