@@ -203,11 +203,19 @@ fn explain_script(
     };
     let mut exchanges = Vec::new();
     if let Some(preflight) = page.preflight() {
-        let headers = preflight_headers(origin, &preflight);
-        let (exchange, answer) = exchange(config, &Method::OPTIONS, &asked.url, &headers);
-        exchanges.push(exchange);
+        let asking = preflight_headers(origin, &preflight);
+        let (told, answer) = exchange(config, &Method::OPTIONS, &asked.url, &asking);
+        exchanges.push(told);
         if let Err(blocked) = page.check_preflight(answer.status, &answer.headers) {
-            return Explanation { exchanges, verdict: denied(&asked.url, origin, &blocked) };
+            let mut verdict = denied(&asked.url, origin, &blocked);
+            if cors::is_probe(&asked.method, headers) {
+                // Whoever sends it with curl wants to see what curl sees.
+                let (told, answer) = exchange(config, &asked.method, &asked.url, headers);
+                exchanges.push(told);
+                let curl = format!("; curl asks for no leave, and gets {}", answer.status.as_u16());
+                verdict.says.push_str(&curl);
+            }
+            return Explanation { exchanges, verdict };
         }
     }
     let (exchange, answer) = exchange(config, &asked.method, &asked.url, headers);
@@ -321,6 +329,11 @@ impl<'c> Steps<'c> {
             Told::NotAnnounced(method) => {
                 let says = format!("no route with a policy takes the {method}: routed as OPTIONS");
                 self.tell("routing", says, None);
+            }
+            Told::Probe => {
+                let says = "an OPTIONS that announces no method: what curl gets, not what a page \
+                            that asks for another method does";
+                self.tell("routing", says.to_owned(), None);
             }
             Told::Candidate { route, fit, head } => self.candidate(route, fit, head),
         }

@@ -229,6 +229,15 @@ pub fn announced(method: &Method, headers: &HeaderMap) -> Option<Method> {
     Method::from_bytes(requested_method(headers)?.as_bytes()).ok()
 }
 
+/// Whether a request is a probe: an OPTIONS with an Origin that announces no method, as
+/// people send it with curl to see what a policy says.
+#[must_use]
+pub fn is_probe(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && OriginHeader::is_in(headers)
+}
+
 /// The value of Access-Control-Request-Method, if it is exactly one token.
 fn requested_method(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(ACCESS_CONTROL_REQUEST_METHOD).iter();
@@ -255,7 +264,7 @@ impl Policy {
                 let (reason, answer) = self.preflight(origin, judged, headers);
                 (Kind::Preflight, reason, Some(answer))
             }
-            Rule::Probe => (Kind::Preflight, Reason::Ok, Some(self.grant(origin, headers, None))),
+            Rule::Probe => (Kind::Preflight, Reason::Ok, Some(self.grant_probe(origin, headers))),
             Rule::Bare => (Kind::Preflight, judged, Some(self.bare())),
             Rule::ProbeRefused => (Kind::Preflight, judged, Some(self.refuse_origin())),
             Rule::Actual(kind) => (kind, judged, self.refuse_actual(kind, origin, judged, host)),
@@ -265,6 +274,36 @@ impl Policy {
             return Admission { judgement: Judgement::default(), kind, reason, answer: None };
         }
         Admission { judgement: self.judgement(origin, judged), kind, reason, answer }
+    }
+
+    /// Whether the edge answers probes (see [`is_probe`]): a policy that only reports
+    /// answers nothing, and where OPTIONS is listed by name the application does.
+    #[must_use]
+    pub fn answers_probes(&self) -> bool {
+        let answers = match self.options {
+            OptionsMode::Probe => !self.methods.lists(b"OPTIONS"),
+            OptionsMode::Strict => false,
+            OptionsMode::All => true,
+        };
+        answers && self.mode() == Mode::Enforce
+    }
+
+    /// What the policy says to a probe that nobody but itself can answer, since its route
+    /// takes no OPTIONS: a denied origin is refused, for there is no application to ask.
+    #[must_use]
+    pub fn admit_probe(&self, headers: &HeaderMap) -> Admission<'_> {
+        let origin = OriginHeader::of(headers);
+        let judged = self.judge(origin);
+        let answer = match judged {
+            Reason::Ok => self.grant_probe(origin, headers),
+            _ => self.refuse_origin(),
+        };
+        Admission {
+            judgement: self.judgement(origin, judged),
+            kind: Kind::Preflight,
+            reason: Some(judged),
+            answer: Some(answer),
+        }
     }
 
     /// Whether the origin is allowed, or why not. To a static `*` all are, even none.
@@ -331,29 +370,33 @@ impl Policy {
         if reason != Reason::Ok && self.preflight_failure == PreflightFailure::Opaque {
             return (reason, self.refuse());
         }
-        (reason, self.grant(origin, headers, Some((method, requested))))
+        (reason, self.grant(origin, headers, Some(method), Some(requested)))
     }
 
-    /// The header set P; `asked` is what a true preflight asks for.
+    /// As a preflight is answered. A list of headers that cannot be read is none.
+    fn grant_probe(&self, origin: OriginHeader<'_>, headers: &HeaderMap) -> Answer<'_> {
+        self.grant(origin, headers, None, Requested::of(headers).ok())
+    }
+
+    /// The header set P, to what is asked for: a preflight names a method.
     fn grant(
         &self,
         origin: OriginHeader<'_>,
         headers: &HeaderMap,
-        asked: Option<(&str, Requested<'_>)>,
+        method: Option<&str>,
+        requested: Option<Requested<'_>>,
     ) -> Answer<'_> {
         let mut edits = HeaderEdits::new();
         if let Some(value) = origin.value().filter(|_| !self.allows_any_origin()) {
             edits.set(ACCESS_CONTROL_ALLOW_ORIGIN, value.clone());
         }
-        if let Some((method, requested)) = asked {
-            if let Some(value) = self.methods.echo(method) {
-                edits.set(ACCESS_CONTROL_ALLOW_METHODS, value);
-            }
-            if self.headers.is_echo()
-                && let Some(value) = requested.echo()
-            {
-                edits.set(ACCESS_CONTROL_ALLOW_HEADERS, value);
-            }
+        if let Some(value) = method.and_then(|method| self.methods.echo(method)) {
+            edits.set(ACCESS_CONTROL_ALLOW_METHODS, value);
+        }
+        if self.headers.is_echo()
+            && let Some(value) = requested.and_then(|requested| requested.echo())
+        {
+            edits.set(ACCESS_CONTROL_ALLOW_HEADERS, value);
         }
         if self.private_network
             && headers.get(REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true")

@@ -42,7 +42,7 @@ mod tests;
 
 pub use decide::{
     ALLOW_PRIVATE_NETWORK, Admission, Answer, Judgement, Kind, REQUEST_PRIVATE_NETWORK, Reason,
-    TIMING_ALLOW_ORIGIN, announced,
+    TIMING_ALLOW_ORIGIN, announced, is_probe,
 };
 pub use methods::AllowMethods;
 pub use origin::{ORIGIN_LEN_MAX, Origin};

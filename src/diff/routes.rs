@@ -348,7 +348,7 @@ impl Sample {
             announced: false,
         };
         match config.table.find(&head) {
-            Match::Found(&index) => config.routes.get(index),
+            Match::Found(&index) | Match::ButForMethod(&index) => config.routes.get(index),
             Match::MethodNotAllowed(_) | Match::NotFound => None,
         }
     }

@@ -21,7 +21,7 @@ pub use self::{
 };
 use crate::{
     config::{Action, Config, Route},
-    cors::{Judgement, Kind, Overridden, Reason},
+    cors::{Admission, Judgement, Kind, Overridden, Reason},
 };
 
 /// What a request can be sent with in place of `TRACE`, which no route takes: it would
@@ -64,7 +64,17 @@ pub enum Step<'s> {
 pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
     match find(config, request, |_| {}) {
         Found::Route { .. } if *request.method == Method::TRACE => not_allowed(&EXCEPT_TRACE),
-        Found::Route { index, route, path } => serve(index, route, request, path),
+        Found::Route { index, route, path, is_probe } => {
+            let admission = route.cors.as_ref().map(|cors| {
+                let policy = &cors.policy;
+                if is_probe {
+                    policy.admit_probe(request.headers)
+                } else {
+                    policy.admit(request.method, request.headers, Some(request.host))
+                }
+            });
+            serve(index, route, request, path, admission)
+        }
         Found::PathMalformed => refuse(StatusCode::BAD_REQUEST, Cause::PathMalformed),
         Found::NotFound => refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound),
         Found::MethodNotAllowed(allow) => not_allowed(&allow),
@@ -77,10 +87,10 @@ fn serve<'s>(
     route: &'s Route,
     request: &Request<'_>,
     path: Cow<'_, str>,
+    admission: Option<Admission<'s>>,
 ) -> Decision<'s> {
     let (mut judgement, mut said) = (Judgement::default(), None);
-    if let Some(cors) = &route.cors {
-        let admission = cors.policy.admit(request.method, request.headers, Some(request.host));
+    if let Some(admission) = admission {
         judgement = admission.judgement;
         said = admission.reason.map(|reason| (admission.kind, reason));
         if let Some(answer) = admission.answer {

@@ -7,7 +7,7 @@ use http::Method;
 use super::request::Request;
 use crate::{
     config::{Config, Route},
-    cors,
+    cors::{self, Policy},
     route::{Allow, Fit, Head, Match, canonical_host, canonical_path},
 };
 
@@ -22,6 +22,9 @@ pub enum Found<'s, 'r> {
         route: &'s Route,
         /// The canonical path: what was matched.
         path: Cow<'r, str>,
+        /// The request is a probe that the route's policy answers, whatever the route's
+        /// methods are.
+        is_probe: bool,
     },
     /// Nowhere: the path is none.
     PathMalformed,
@@ -45,6 +48,8 @@ pub enum Told<'t> {
     Announced(&'t Method),
     /// No route with a policy takes that request, so the preflight is routed as what it is.
     NotAnnounced(&'t Method),
+    /// A probe: the policy of a route that refuses nothing but OPTIONS may answer it.
+    Probe,
     /// A route of the host and path, in matching order.
     Candidate {
         /// Index into the configuration's routes.
@@ -57,7 +62,8 @@ pub enum Told<'t> {
 }
 
 /// Finds the route: a preflight asks about the request to come, and falls back
-/// to what it is itself where that request has no route with a policy.
+/// to what it is itself where that request has no route with a policy. A probe asks
+/// about a path, so the first route there whose policy answers takes it.
 ///
 /// What tells nobody costs nothing: `tell` is compiled into the search.
 pub fn find<'s, 'r>(
@@ -76,18 +82,30 @@ pub fn find<'s, 'r>(
         headers: request.headers,
         announced: false,
     };
-    let found = match announced(config, &head, &mut tell) {
-        Some(index) => Match::Found(index),
-        None => search(config, &head, &mut tell),
+    let found = if cors::is_probe(request.method, request.headers) {
+        tell(Told::Probe);
+        let answers = |index: &usize| policy(config, *index).is_some_and(Policy::answers_probes);
+        let tell = |&route: &usize, fit| tell(Told::Candidate { route, fit, head: &head });
+        config.table.trace_probe(&head, answers, tell)
+    } else if let Some(index) = announced(config, &head, &mut tell) {
+        Match::Found(index)
+    } else {
+        search(config, &head, &mut tell)
     };
-    match found {
-        Match::Found(&index) => match config.routes.get(index) {
-            Some(route) => Found::Route { index, route, path },
-            None => Found::NotFound,
-        },
-        Match::MethodNotAllowed(allow) => Found::MethodNotAllowed(allow),
-        Match::NotFound => Found::NotFound,
+    let (index, is_probe) = match found {
+        Match::Found(&index) => (index, false),
+        Match::ButForMethod(&index) => (index, true),
+        Match::MethodNotAllowed(allow) => return Found::MethodNotAllowed(allow),
+        Match::NotFound => return Found::NotFound,
+    };
+    match config.routes.get(index) {
+        Some(route) => Found::Route { index, route, path, is_probe },
+        None => Found::NotFound,
     }
+}
+
+fn policy(config: &Config, route: usize) -> Option<&Policy> {
+    config.routes.get(route)?.cors.as_ref().map(|cors| &cors.policy)
 }
 
 /// The route with a policy that takes the request which a preflight announces.
@@ -100,7 +118,7 @@ fn announced<'s>(
     tell(Told::Announced(&method));
     let announced = Head { method: &method, announced: true, ..*head };
     if let Match::Found(index) = search(config, &announced, tell)
-        && config.routes.get(*index).is_some_and(|route| route.cors.is_some())
+        && policy(config, *index).is_some()
     {
         return Some(index);
     }

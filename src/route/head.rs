@@ -30,7 +30,7 @@ pub struct Head<'r> {
 pub enum Fit<'t> {
     /// It takes the request.
     Taken,
-    /// It refuses the method.
+    /// It refuses the method, and nothing else.
     Method,
     /// This header is absent or has another value.
     Header(&'t HeaderName),
@@ -46,10 +46,12 @@ impl Predicates {
     /// What these predicates say to a request: [`Fit::Taken`], or the first that refuses.
     #[must_use]
     pub fn check(&self, head: &Head<'_>) -> Fit<'_> {
-        if !self.methods.is_empty() && !self.methods.contains(head.method) {
-            return Fit::Method;
+        match self.check_all_but_method(head) {
+            Fit::Taken if !self.methods.is_empty() && !self.methods.contains(head.method) => {
+                Fit::Method
+            }
+            fit => fit,
         }
-        self.check_all_but_method(head)
     }
 
     /// As [`Self::check`], whatever the method is.

@@ -15,7 +15,7 @@ pub(crate) type Answer<'t, T> = Result<&'t T, String>;
 /// The answer of a table, for comparison.
 pub(crate) fn answer<'t, T>(found: &Match<'t, T>) -> Answer<'t, T> {
     match found {
-        Match::Found(value) => Ok(value),
+        Match::Found(value) | Match::ButForMethod(value) => Ok(value),
         Match::MethodNotAllowed(allow) => Err(allow.to_string()),
         Match::NotFound => Err(String::new()),
     }
@@ -41,6 +41,34 @@ pub(crate) fn find<'t, T>(routes: &'t [(Pattern, T)], head: &Head<'_>) -> Answer
     allowed.sort_unstable();
     allowed.dedup();
     Err(allowed.join(", "))
+}
+
+/// What takes a probe, by [`Table::trace_probe`](super::Table::trace_probe): the candidates
+/// of the first host and path where any is taken, and of them the first that takes the
+/// method, else the first that answers.
+#[cfg(test)]
+pub(crate) fn find_probe<'t, T>(
+    routes: &'t [(Pattern, T)],
+    head: &Head<'_>,
+    answers: impl Fn(&T) -> bool,
+) -> Option<&'t T> {
+    let mut candidates: Vec<_> = routes
+        .iter()
+        .filter(|(at, _)| at.host.matches(head.host) && path_matches(&at.path, head.path))
+        .filter(|(at, _)| rest_holds(&at.predicates, head))
+        .collect();
+    candidates.sort_by_key(|(at, _)| specificity(at));
+    let of_one_path = candidates.chunk_by(|(one, _), (other, _)| {
+        one.host == other.host && shape(&one.path) == shape(&other.path)
+    });
+    let takes = |at: &Pattern| {
+        at.predicates.methods.is_empty() || at.predicates.methods.contains(head.method)
+    };
+    let found = of_one_path.filter_map(|group| {
+        let first = group.iter().find(|(at, _)| takes(at));
+        first.or_else(|| group.iter().find(|(_, value)| answers(value)))
+    });
+    found.map(|(_, value)| value).next()
 }
 
 /// Whether a table with both cannot be built.

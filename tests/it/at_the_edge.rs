@@ -1,6 +1,6 @@
 //! What corsac answers by itself, whoever stands behind it.
 
-use crate::harness::Corsac;
+use crate::harness::{Corsac, Origin};
 
 /// Whether a connection ends depends on why corsac answers, not on the status: a
 /// route may answer 400 to a request that is in order.
@@ -19,4 +19,63 @@ fn an_answer_that_is_configured_leaves_the_connection_open() {
     let answer = corsac.get("/%00").send_over(&mut connection);
     assert_eq!((answer.status, answer.header("connection").as_deref()), (400, Some("close")));
     assert_eq!(connection.await_close().unwrap(), b"");
+}
+
+/// A probe is what people send with curl: OPTIONS with an Origin, and no method to come.
+/// Its path says which policy is meant, whatever the methods of the routes there are.
+#[test]
+fn a_probe_finds_the_policy_of_its_path() {
+    let origin = Origin::answering(204).header("Allow", "GET, OPTIONS").start();
+    let corsac = Corsac::in_front_of(
+        &origin,
+        r#"
+[services.s]
+upstream = "origin"
+
+[services.s.routes.everything]
+paths = "/*"
+
+[services.s.routes.orders]
+paths   = "/orders/*"
+methods = ["GET", "PUT"]
+cors    = { allow_origins = "https://app.example", allow_methods = ["GET", "PUT"] }
+
+[services.s.routes.read]
+paths   = "/files"
+methods = "GET"
+cors    = { allow_origins = "https://app.example" }
+
+[services.s.routes.ask]
+paths   = "/files"
+methods = "OPTIONS"
+
+[services.s.routes.canary]
+paths   = "/canary"
+methods = "GET"
+match   = { headers = { x-canary = "1" } }
+cors    = { allow_origins = "https://app.example" }
+"#,
+    );
+    #[rustfmt::skip]
+    let cases = [
+        // path          origin                    status  ACAO                          reaches the application
+        ("/orders/7",    "https://app.example",    200,    Some("https://app.example"),  false),
+        ("/orders/7",    "https://evil.example",   403,    None,                         false),
+        ("/files",       "https://app.example",    204,    None,                         true),
+        ("/elsewhere",   "https://app.example",    204,    None,                         true),
+        ("/canary",      "https://app.example",    204,    None,                         true),
+    ];
+    for (path, from, status, acao, reaches) in cases {
+        let answer = corsac.call("OPTIONS", path).header("Origin", from).send();
+        let got = answer.header("access-control-allow-origin");
+        let reached = !origin.take_received().is_empty();
+        assert_eq!(
+            (answer.status, got.as_deref(), reached),
+            (status, acao, reaches),
+            "{path} {from}"
+        );
+    }
+    // A method of its own is not a probe's to ask for.
+    let answer = corsac.call("OPTIONS", "/orders/7").send();
+    assert_eq!((answer.status, origin.take_received().len()), (204, 1));
 }

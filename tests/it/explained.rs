@@ -51,6 +51,10 @@ cors  = { allow_origins = "https://app.example.com", allow_methods = "GET", pref
 paths = "/trial"
 cors  = { allow_origins = "https://app.example.com", mode = "report" }
 
+[services.shop.routes.stock]
+paths   = "/stock"
+methods = "GET"
+
 [services.shop.routes.basket]
 paths    = "/basket"
 redirect = { to = "/cart", status = 307 }
@@ -85,6 +89,10 @@ const REQUESTS: &[(&str, &str, &[&str])] = &[
     ("DELETE",  "/v1/orders/7",          &[]),
     ("OPTIONS", "/v1/orders/7",          &[APP]),
     ("OPTIONS", "/v1/orders/7",          &[APP, WANTS_PUT, WANTS_TYPE]),
+    ("OPTIONS", "/v1/stock",             &[APP]),
+    ("OPTIONS", "/v1/stock",             &[EVIL]),
+    ("OPTIONS", "/v1/stock",             &[]),
+    ("OPTIONS", "/v1/echo",              &[EVIL, "access-control-request-headers: x-b, x-a"]),
     ("OPTIONS", "/v1/orders/7",          &[EVIL, WANTS_PUT]),
     ("OPTIONS", "/v1/orders/7",          &[APP, "access-control-request-method: PUT, GET"]),
     ("OPTIONS", "/v1/orders/7",          &[APP, WANTS_PUT, "access-control-request-headers: a b"]),
@@ -133,8 +141,27 @@ fn the_proxy_does_what_is_explained() {
     assert!(logged > REQUESTS.len(), "preflights of pages are explained, too");
 }
 
+/// What a page gets that sends OPTIONS itself, and what curl gets, are two things.
+#[test]
+fn of_a_probe_both_is_told() {
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(&origin, EDGE);
+    let told = explanation(&corsac, "OPTIONS", "/v1/stock", &[APP]);
+    let statuses: Vec<_> =
+        told["exchanges"].as_array().unwrap().iter().map(|exchange| &exchange["status"]).collect();
+    assert_eq!(statuses, [405, 200], "{told}");
+    assert_eq!(told["verdict"]["allowed"], false);
+    let says = told["verdict"]["says"].as_str().unwrap();
+    assert!(says.ends_with("; curl asks for no leave, and gets 200"), "{says}");
+}
+
 /// The exchanges that `corsac explain` tells of.
 fn explained(corsac: &Corsac, method: &str, path: &str, headers: &[&str]) -> Vec<Value> {
+    explanation(corsac, method, path, headers)["exchanges"].as_array().unwrap().clone()
+}
+
+/// All that `corsac explain` says.
+fn explanation(corsac: &Corsac, method: &str, path: &str, headers: &[&str]) -> Value {
     let config = corsac.config();
     let mut command = self::corsac(config.parent().unwrap());
     command.args(["explain", method, &format!("http://api.example.com{path}")]);
@@ -146,7 +173,7 @@ fn explained(corsac: &Corsac, method: &str, path: &str, headers: &[&str]) -> Vec
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     let blocked = explanation["verdict"]["allowed"] == false;
     assert_eq!(output.status.code(), Some(i32::from(blocked)), "{said}");
-    explanation["exchanges"].as_array().unwrap().clone()
+    explanation
 }
 
 /// What the proxy answers to the request of an exchange. The body, if one is

@@ -141,7 +141,8 @@ fn head_of(lines: &Value) -> HeaderMap {
 #[test]
 fn requests() {
     // Routing, and what Pingora answers before any policy is asked.
-    let of_proxy = ["pf-30", "ge-06", "mi-01"];
+    let of_proxy =
+        ["pf-30", "ge-06", "mi-01", "pb-01", "pb-02", "pb-03", "pb-04", "pb-05", "pb-06", "pb-07"];
     let cases: Vec<Value> = serde_json::from_str(REQUESTS).unwrap();
     let mut run = 0;
     for case in cases.iter().filter(|case| !of_proxy.contains(&case["id"].as_str().unwrap())) {

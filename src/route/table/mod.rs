@@ -61,6 +61,9 @@ pub enum Match<'t, T> {
     MethodNotAllowed(Allow<'t>),
     /// No route takes it: 404.
     NotFound,
+    /// This route takes it but for the method, and is the one to answer: by
+    /// [`Table::trace_probe`] alone.
+    ButForMethod(&'t T),
 }
 
 /// The methods that a request could have been sent with, sorted, for `Allow`
@@ -83,23 +86,44 @@ impl<T> Table<T> {
     /// The same search, telling each route of the request's host and path, in
     /// matching order, and what became of it, up to the one that takes it.
     #[inline]
-    pub fn trace<'t>(
+    pub fn trace<'t>(&'t self, head: &Head<'_>, tell: impl FnMut(&'t T, Fit<'t>)) -> Match<'t, T> {
+        self.trace_probe(head, |_| false, tell)
+    }
+
+    /// As [`Self::trace`], for a request that asks what others may do, as the OPTIONS of a
+    /// CORS probe does: a route that `answers` for its path takes it, though its methods
+    /// do not.
+    ///
+    /// Of one host and path, a route whose methods do goes first.
+    #[inline]
+    pub fn trace_probe<'t>(
         &'t self,
         head: &Head<'_>,
+        answers: impl Fn(&T) -> bool,
         mut tell: impl FnMut(&'t T, Fit<'t>),
     ) -> Match<'t, T> {
         let mut refused_a_method = false;
+        let mut but_for_method = None;
         let found = self.candidates(head, |route| {
             let fit = route.check(head);
             tell(&route.value, fit);
-            if fit == Fit::Taken {
-                return ControlFlow::Break(&route.value);
+            match fit {
+                Fit::Taken => return ControlFlow::Break(Match::Found(&route.value)),
+                Fit::Method => {
+                    refused_a_method = true;
+                    if but_for_method.is_none() && answers(&route.value) {
+                        but_for_method = Some(&route.value);
+                    }
+                }
+                Fit::Header(_) | Fit::Query(_) => {}
             }
-            refused_a_method |= fit == Fit::Method;
-            ControlFlow::Continue(())
+            match but_for_method {
+                Some(value) if route.is_last => ControlFlow::Break(Match::ButForMethod(value)),
+                _ => ControlFlow::Continue(()),
+            }
         });
         match found {
-            ControlFlow::Break(value) => Match::Found(value),
+            ControlFlow::Break(found) => found,
             ControlFlow::Continue(()) if refused_a_method => self.allow(head),
             ControlFlow::Continue(()) => Match::NotFound,
         }

@@ -416,6 +416,9 @@ proptest! {
             let same = table.trace(&request.head(), |value, fit| traced = (fit == Fit::Taken).then_some(value));
             prop_assert_eq!(&found, &same);
             prop_assert_eq!(oracle::answer(&found).ok(), traced);
+            let answers = |value: &usize| value.is_multiple_of(2);
+            let probed = table.trace_probe(&request.head(), answers, |_, _| {});
+            prop_assert_eq!(oracle::answer(&probed).ok(), oracle::find_probe(&routes, &request.head(), answers));
             prop_assert!(!shadowed.iter().any(|shadowed| found == Match::Found(&shadowed.route)));
         }
     }
