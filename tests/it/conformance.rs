@@ -2,8 +2,10 @@
 //!
 //! `cors_requests.json` has a policy, what the upstream answers, a request and the
 //! expected answer; one corsac serves them all, each case at a path of its own,
-//! since the Host is the client's to choose. `cors_configs.json` has a policy and
-//! the codes that `corsac check` must report.
+//! since the Host is the client's to choose. `peer_requests.json` has the same form:
+//! what the test suites of 13 other projects ask, with the answer that is due here;
+//! an id says whose case it was. `cors_configs.json` has a policy and the codes that
+//! `corsac check` must report.
 
 mod case;
 mod setup;
@@ -17,6 +19,7 @@ use case::{ConfigCase, RequestCase};
 use setup::Upstreams;
 
 const REQUESTS: &str = include_str!("cases/cors_requests.json");
+const PEERS: &str = include_str!("cases/peer_requests.json");
 const CONFIGS: &str = include_str!("cases/cors_configs.json");
 
 /// Answers that corsac cannot make yet, by the name that a case gives to what
@@ -30,7 +33,17 @@ const NOT_YET: [(&str, &str); 4] = [
 
 #[test]
 fn requests() {
-    let cases: Vec<RequestCase> = serde_json::from_str(REQUESTS).unwrap();
+    check_requests(REQUESTS);
+}
+
+#[test]
+fn requests_of_other_projects() {
+    check_requests(PEERS);
+}
+
+#[track_caller]
+fn check_requests(cases: &str) {
+    let cases: Vec<RequestCase> = serde_json::from_str(cases).unwrap();
     let (later, now): (Vec<_>, Vec<_>) = in_order(cases).into_iter().partition(is_not_yet);
     let upstreams = Upstreams {
         scripted: Origin::answering(200).start(),

@@ -13,6 +13,7 @@ use crate::cors::{
 
 const CONFIGS: &str = include_str!("../../../tests/it/cases/cors_configs.json");
 const REQUESTS: &str = include_str!("../../../tests/it/cases/cors_requests.json");
+const PEERS: &str = include_str!("../../../tests/it/cases/peer_requests.json");
 
 fn strings(value: &Value) -> Vec<String> {
     match value {
@@ -143,7 +144,19 @@ fn requests() {
     // Routing, and what Pingora answers before any policy is asked.
     let of_proxy =
         ["pf-30", "ge-06", "mi-01", "pb-01", "pb-02", "pb-03", "pb-04", "pb-05", "pb-06", "pb-07"];
-    let cases: Vec<Value> = serde_json::from_str(REQUESTS).unwrap();
+    let run = run(REQUESTS, &of_proxy);
+    assert!(run > 100, "only {run} cases");
+}
+
+#[test]
+fn requests_of_other_projects() {
+    let run = run(PEERS, &[]);
+    assert!(run > 250, "only {run} cases");
+}
+
+/// Runs each case except those of these names, as far as it has a policy; returns how many.
+fn run(cases: &str, of_proxy: &[&str]) -> usize {
+    let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
     let mut run = 0;
     for case in cases.iter().filter(|case| !of_proxy.contains(&case["id"].as_str().unwrap())) {
         let Some(policy) = effective(&case["policy"]) else { continue };
@@ -167,7 +180,7 @@ fn requests() {
         check(case, answered, status, &head);
         run += 1;
     }
-    assert!(run > 100, "only {run} cases");
+    run
 }
 
 fn check(case: &Value, answered: bool, status: u64, answer: &HeaderMap) {
