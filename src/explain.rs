@@ -299,7 +299,7 @@ impl<'c> Steps<'c> {
         match find(self.config, request, |told| self.routing(request, told)) {
             Found::Route { route, .. } => {
                 self.tell("route", route.name.to_string(), Some(route.place));
-                self.policy(route, request.headers, outcome.decision.cors);
+                self.policy(route, request.headers, outcome);
                 self.action(route, &outcome.decision.step);
             }
             Found::PathMalformed => {
@@ -355,7 +355,7 @@ impl<'c> Steps<'c> {
         self.tell("candidate", says, Some(route.place));
     }
 
-    fn policy(&mut self, route: &'c Route, headers: &HeaderMap, decided: Option<(Kind, Reason)>) {
+    fn policy(&mut self, route: &'c Route, headers: &HeaderMap, outcome: &Outcome<'c>) {
         let Some(cors) = &route.cors else {
             self.tell("policy", "none: CORS headers are the upstream's alone".to_owned(), None);
             return;
@@ -364,12 +364,18 @@ impl<'c> Steps<'c> {
         if cors.policy.mode() == cors::Mode::Report {
             self.tell("policy", "mode is report: nothing is touched".to_owned(), None);
         }
-        match decided {
+        match outcome.decision.cors {
             None => self.tell("cors", "no Origin header: not a CORS request".to_owned(), None),
             Some((kind, reason)) => {
                 let says = cors.policy.explain(reason, headers);
                 let says = format!("{} {reason}: {says}", kind.as_str());
                 self.tell("cors", says, Some(deciding_place(cors, reason, headers)));
+                let is_forwarded = matches!(outcome.decision.step, Step::Forward { .. });
+                let enforces = cors.policy.mode() == cors::Mode::Enforce;
+                if kind == Kind::Preflight && is_forwarded && enforces {
+                    let says = "handed on: the application answers this preflight";
+                    self.tell("cors", says.to_owned(), cors.key("preflight"));
+                }
             }
         }
     }

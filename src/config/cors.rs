@@ -56,6 +56,7 @@ struct Places {
     headers: Vec<Place>,
     expose: Vec<Place>,
     timing: Vec<Place>,
+    timing_regexes: Vec<Place>,
 }
 
 impl Places {
@@ -81,9 +82,11 @@ impl Places {
             Part::Header(index) => self.headers.get(index).copied(),
             Part::Expose(index) => self.expose.get(index).copied(),
             Part::Timing(index) => self.timing.get(index).copied(),
+            Part::TimingRegex(index) => self.timing_regexes.get(index).copied(),
             Part::Credentials => credentials(),
             Part::MaxAge => self.key("max_age"),
             Part::Options => self.key("options"),
+            Part::Preflight => self.key("preflight"),
             Part::PreflightStatus => self.key("preflight_status"),
             Part::RejectStatus => self.key("reject_status"),
             Part::PrivateNetwork => self.key("allow_private_network"),
@@ -205,6 +208,7 @@ impl<'t> Named<'t> {
         let (headers, header_places) = optional_list(table.texts("allow_headers"));
         let (expose, expose_places) = optional_list(table.texts("expose_headers"));
         let (timing, timing_places) = list(table.texts("timing_allow_origins"));
+        let (timing_regexes, timing_regex_places) = list(table.texts("timing_allow_origin_regex"));
         let any_status = i64::MIN..=i64::MAX;
         let spec = PolicySpec {
             allow_origins: origins,
@@ -218,8 +222,10 @@ impl<'t> Named<'t> {
             max_age: table
                 .duration("max_age", std::time::Duration::ZERO..=std::time::Duration::MAX),
             timing_allow_origins: timing,
+            timing_allow_origin_regex: timing_regexes,
             allow_private_network: table.flag("allow_private_network"),
             options: table.choice("options", cors::OptionsMode::ALL).unwrap_or_default(),
+            preflight: table.choice("preflight", cors::PreflightMode::ALL).unwrap_or_default(),
             preflight_status: table
                 .integer("preflight_status", any_status.clone())
                 .map(|s| s.value),
@@ -246,6 +252,7 @@ impl<'t> Named<'t> {
             headers: header_places,
             expose: expose_places,
             timing: timing_places,
+            timing_regexes: timing_regex_places,
         };
         table.finish();
         (spec, places)

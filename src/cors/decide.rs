@@ -13,7 +13,9 @@ use super::origin::Origin;
 use super::origins::Scope;
 use super::policy::Policy;
 use super::request_headers::{ListError, Requested};
-use super::spec::{Mode, OptionsMode, PreflightFailure, UpstreamCors, WebSocketMode};
+use super::spec::{
+    Mode, OptionsMode, PreflightFailure, PreflightMode, UpstreamCors, WebSocketMode,
+};
 use super::token::{elements, is_token};
 use super::vary;
 use crate::edits::HeaderEdits;
@@ -126,6 +128,9 @@ pub struct Admission<'p> {
     /// `Some`: corsac answers; the request goes no further. Always `None` under
     /// `mode = "report"`.
     pub answer: Option<Answer<'p>>,
+    /// The answer refuses a preflight, and where there is an application that gives one,
+    /// it is to be asked instead: `preflight = "upstream"`.
+    pub hands_on: bool,
 }
 
 /// A complete answer without a body; it is not stamped again.
@@ -259,7 +264,9 @@ impl Policy {
     pub fn admit(&self, method: &Method, headers: &HeaderMap, host: Option<&str>) -> Admission<'_> {
         let origin = OriginHeader::of(headers);
         let judged = self.judge(origin);
-        let (kind, reason, answer) = match self.rule(method, headers, origin, judged) {
+        let rule = self.rule(method, headers, origin, judged);
+        let is_preflight = matches!(rule, Rule::Preflight);
+        let (kind, reason, answer) = match rule {
             Rule::Preflight => {
                 let (reason, answer) = self.preflight(origin, judged, headers);
                 (Kind::Preflight, reason, Some(answer))
@@ -271,9 +278,26 @@ impl Policy {
         };
         let reason = origin.is_present().then_some(reason);
         if self.mode() == Mode::Report {
-            return Admission { judgement: Judgement::default(), kind, reason, answer: None };
+            let judgement = Judgement::default();
+            return Admission { judgement, kind, reason, answer: None, hands_on: false };
         }
-        Admission { judgement: self.judgement(origin, judged), kind, reason, answer }
+        let hands_on = is_preflight && self.hands_on(reason);
+        Admission { judgement: self.judgement(origin, judged), kind, reason, answer, hands_on }
+    }
+
+    /// Whether a preflight of this fate is the application's to answer. What no browser
+    /// sends is nothing to hand on: who reads it next may be misled by it.
+    fn hands_on(&self, reason: Option<Reason>) -> bool {
+        let refused = matches!(
+            reason,
+            Some(
+                Reason::OriginNotListed
+                    | Reason::OriginNull
+                    | Reason::MethodNotAllowed
+                    | Reason::HeaderNotAllowed
+            )
+        );
+        refused && self.preflight == PreflightMode::Upstream
     }
 
     /// Whether the edge answers probes (see [`is_probe`]): a policy that only reports
@@ -303,6 +327,7 @@ impl Policy {
             kind: Kind::Preflight,
             reason: Some(judged),
             answer: Some(answer),
+            hands_on: false,
         }
     }
 

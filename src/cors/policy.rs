@@ -16,7 +16,8 @@ use super::origin::Origin;
 use super::origins::{OriginEntry, OriginSet, Scope};
 use super::request_headers::AllowHeaders;
 use super::spec::{
-    Finding, Mode, OptionsMode, Place, PolicySpec, PreflightFailure, UpstreamCors, WebSocketMode,
+    Finding, Mode, OptionsMode, Place, PolicySpec, PreflightFailure, PreflightMode, UpstreamCors,
+    WebSocketMode,
 };
 use super::token::{joined, shared};
 use super::{expose, sources};
@@ -47,6 +48,7 @@ pub struct Policy {
     max_age: Duration,
     pub(super) private_network: bool,
     pub(super) options: OptionsMode,
+    pub(super) preflight: PreflightMode,
     pub(super) preflight_failure: PreflightFailure,
     pub(super) upstream_cors: UpstreamCors,
     mode: Mode,
@@ -106,7 +108,7 @@ impl Policy {
         };
         let varies = Varies {
             origin: origins.scope() != Scope::Any
-                || timing.scope() != Scope::Any && !spec.timing_allow_origins.is_empty(),
+                || timing.as_ref().is_some_and(|timing| timing.scope() != Scope::Any),
             method: methods == AllowMethods::Echo
                 || spec.preflight_failure == PreflightFailure::Opaque,
             headers: headers.is_echo() || spec.preflight_failure == PreflightFailure::Opaque,
@@ -127,7 +129,7 @@ impl Policy {
         };
         let policy = Self {
             origins,
-            timing: Some(timing).filter(|_| !spec.timing_allow_origins.is_empty()),
+            timing,
             methods,
             headers,
             expose: spec.expose_headers.clone(),
@@ -135,6 +137,7 @@ impl Policy {
             max_age,
             private_network: spec.allow_private_network,
             options: spec.options,
+            preflight: spec.preflight,
             preflight_failure: spec.preflight_failure,
             upstream_cors: spec.upstream_cors,
             mode: spec.mode,
@@ -267,10 +270,45 @@ fn check_switches(spec: &PolicySpec, findings: &mut Findings) {
         let message = "`options = \"all\"` answers every OPTIONS, so none reaches the upstream, nor its authentication";
         findings.warning("W190", Place::Options, message);
     }
+    if spec.preflight == PreflightMode::Upstream {
+        check_handing_on(spec, findings);
+    }
     if spec.allow_private_network {
         let message =
             "browsers gave Private Network Access up; its successor asks the user instead";
         findings.warning("W194", Place::PrivateNetwork, message);
+    }
+}
+
+/// What takes back that preflights are handed on.
+fn check_handing_on(spec: &PolicySpec, findings: &mut Findings) {
+    let mut warn = |message: &str, help: &str| {
+        findings.warning("W192", Place::Preflight, format!("`preflight = \"upstream\"` {message}"));
+        findings.help(help);
+    };
+    if spec.upstream_cors != UpstreamCors::Defer {
+        warn(
+            "hands preflights on, but their answers lose the application's CORS headers, so no page gets through",
+            "write `upstream_cors = \"defer\"`, if the application is to decide",
+        );
+    }
+    if spec.preflight_failure == PreflightFailure::Opaque {
+        warn(
+            "hands on what `preflight_failure = \"opaque\"` would refuse",
+            "leave one of the two out",
+        );
+    }
+    if spec.reject_actual {
+        warn(
+            "lets the application allow what `reject_actual` then stops",
+            "leave one of the two out",
+        );
+    }
+    if spec.options == OptionsMode::All {
+        warn(
+            "hands OPTIONS to the application, which `options = \"all\"` is to spare it",
+            "leave one of the two out",
+        );
     }
 }
 

@@ -113,8 +113,14 @@ impl AllowHeaders {
             findings.warning("W144", Place::Header(index), "`*` does not cover Authorization");
             findings.help(r#"if pages send it, write ["*", "authorization"]"#);
         }
+        let mut helped = false;
         for (index, entry) in entries.iter().enumerate() {
-            if !check_entry(entry, Place::Header(index), findings) || literal {
+            let place = Place::Header(index);
+            if is_forbidden(entry) {
+                refuse_forbidden(entry, place, entries, &mut helped, findings);
+                continue;
+            }
+            if !check_entry(entry, place, findings) || literal {
                 continue;
             }
             let needed = every == Every::Wildcard && entry.eq_ignore_ascii_case("authorization");
@@ -176,30 +182,54 @@ fn check_entry(entry: &str, place: Place, findings: &mut Findings) -> bool {
     if !is_token(entry.as_bytes()) {
         findings.error("E140", place, format!("not a header name: {entry:?}"));
         if entry.contains([',', ' ']) {
-            let each: Vec<&str> = entry.split([',', ' ']).filter(|part| !part.is_empty()).collect();
-            findings.help(format!("write a list: {each:?}"));
+            let each = entry.split([',', ' ']).filter(|part| !part.is_empty());
+            let (forbidden, kept): (Vec<&str>, Vec<&str>) =
+                each.partition(|part| is_forbidden(part));
+            let without = if forbidden.is_empty() {
+                String::new()
+            } else {
+                format!(", without {}: pages cannot set them", forbidden.join(", "))
+            };
+            findings.help(format!("write a list: {kept:?}{without}"));
         }
         return false;
     }
-    let lower = entry.to_ascii_lowercase();
-    if RESPONSE.iter().any(|name| name.as_str() == lower) {
+    if RESPONSE.iter().any(|name| name.as_str().eq_ignore_ascii_case(entry)) {
         findings.error("E142", place, format!("{entry} is a response header"));
         findings.help("leave it out; corsac sends it where it is due");
         return false;
     }
-    if FORBIDDEN.contains(&lower.as_str())
-        || lower.starts_with("sec-")
-        || lower.starts_with("proxy-")
-    {
-        findings.error("E141", place, format!("browsers never let a page set {entry}"));
-        findings.help(if lower == "cookie" {
-            "leave it out; cookies are `allow_credentials`"
-        } else {
-            "leave it out"
-        });
-        return false;
-    }
     true
+}
+
+/// Fetch, "forbidden request-header".
+fn is_forbidden(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    FORBIDDEN.contains(&lower.as_str())
+        || ((lower.starts_with("sec-") || lower.starts_with("proxy-"))
+            && is_token(lower.as_bytes()))
+}
+
+/// Reports an entry that no page can send. Lists that are handed down from proxy to proxy
+/// have several, so the first is `helped` with what is left of the whole list.
+fn refuse_forbidden(
+    entry: &str,
+    place: Place,
+    entries: &[String],
+    helped: &mut bool,
+    findings: &mut Findings,
+) {
+    let message = format!("browsers never let a page set {entry}, so no preflight asks for it");
+    findings.error("E141", place, message);
+    let kept: Vec<&String> = entries.iter().filter(|entry| !is_forbidden(entry)).collect();
+    findings.help(if entry.eq_ignore_ascii_case("cookie") {
+        "leave it out; cookies are `allow_credentials`".to_owned()
+    } else if *helped || kept.is_empty() {
+        "leave it out".to_owned()
+    } else {
+        *helped = true;
+        format!("write allow_headers = {kept:?}")
+    });
 }
 
 /// Why the list of requested headers cannot be read.

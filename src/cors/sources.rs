@@ -50,27 +50,44 @@ pub(super) fn allowed(spec: &PolicySpec, findings: &mut Findings) -> OriginSet {
     let mut set = entries.compile();
     for (index, text) in spec.allow_origin_regex.iter().enumerate() {
         let place = Place::Regex(index);
-        if let Some(regex) = check_regex(text, place, spec, findings) {
+        if let Some(regex) = check_regex(text, place, spec, spec.allow_credentials, findings) {
             set.insert_regex(regex.regex, text, place);
         }
     }
     set
 }
 
-/// Compiles `timing_allow_origins`.
-pub(super) fn timing(spec: &PolicySpec, findings: &mut Findings) -> OriginSet {
+/// Compiles `timing_allow_origins` and `timing_allow_origin_regex`; `None`: neither is
+/// written.
+pub(super) fn timing(spec: &PolicySpec, findings: &mut Findings) -> Option<OriginSet> {
+    let (listed, regexes) = (&spec.timing_allow_origins, &spec.timing_allow_origin_regex);
+    if listed.is_empty() && regexes.is_empty() {
+        return None;
+    }
     let mut entries = Entries::default();
-    for (index, text) in spec.timing_allow_origins.iter().enumerate() {
+    for (index, text) in listed.iter().enumerate() {
         entries.read(text, Place::Timing(index), findings);
     }
-    entries.check_wildcards(false, findings);
+    let stands_alone = entries.check_wildcards(!regexes.is_empty(), findings);
+    if !regexes.is_empty() && !listed.is_empty() && stands_alone {
+        let message = "a list and a regex together allow what either allows";
+        findings.warning("W191", Place::TimingRegex(0), message);
+    }
     entries.check_repeats(findings);
     for (pattern, place) in &entries.0 {
         if *pattern == OriginPattern::Null {
             check_null(*place, spec.dangerous.null_origin, findings);
         }
     }
-    entries.compile()
+    let mut set = entries.compile();
+    for (index, text) in regexes.iter().enumerate() {
+        let place = Place::TimingRegex(index);
+        // Timings are no data of a signed-in user.
+        if let Some(regex) = check_regex(text, place, spec, false, findings) {
+            set.insert_regex(regex.regex, text, place);
+        }
+    }
+    Some(set)
 }
 
 /// The entries that parse, each with its place.
@@ -239,6 +256,7 @@ fn check_regex(
     text: &str,
     place: Place,
     spec: &PolicySpec,
+    credentials: bool,
     findings: &mut Findings,
 ) -> Option<OriginRegex> {
     let regex = match OriginRegex::parse(text) {
@@ -248,7 +266,7 @@ fn check_regex(
             return None;
         }
     };
-    if check_meaning(&regex, text, place, spec, findings) == Err(TooLarge) {
+    if check_meaning(&regex, text, place, spec, credentials, findings) == Err(TooLarge) {
         let message = format!("'{text}' is too large to tell what it accepts");
         findings.error("E120", place, message);
         findings.help("write several simpler ones");
@@ -262,9 +280,10 @@ fn check_meaning(
     text: &str,
     place: Place,
     spec: &PolicySpec,
+    credentials: bool,
     findings: &mut Findings,
 ) -> Result<(), TooLarge> {
-    let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
+    let dangerous = spec.dangerous;
     if regex.shortest_origin()?.is_none() {
         let message = match regex.shortest_origin_around()? {
             Some(origin) => {

@@ -27,10 +27,14 @@ pub struct PolicySpec {
     pub max_age: Option<Duration>,
     /// `timing_allow_origins`.
     pub timing_allow_origins: Vec<String>,
+    /// `timing_allow_origin_regex`: patterns that match a whole origin.
+    pub timing_allow_origin_regex: Vec<String>,
     /// `allow_private_network`; default false.
     pub allow_private_network: bool,
     /// `options`.
     pub options: OptionsMode,
+    /// `preflight`.
+    pub preflight: PreflightMode,
     /// `preflight_status`; `None`: 200.
     pub preflight_status: Option<i64>,
     /// `preflight_failure`.
@@ -104,6 +108,16 @@ choice! {
         Strict = "strict",
         /// All.
         All = "all",
+    }
+}
+choice! {
+    /// `preflight`: who answers a preflight that the policy does not allow.
+    PreflightMode {
+        /// The edge.
+        #[default]
+        Edge = "edge",
+        /// The application.
+        Upstream = "upstream",
     }
 }
 choice! {
@@ -184,12 +198,16 @@ pub enum Place {
     Expose(usize),
     /// An entry of `timing_allow_origins`.
     Timing(usize),
+    /// An entry of `timing_allow_origin_regex`.
+    TimingRegex(usize),
     /// `allow_credentials`.
     Credentials,
     /// `max_age`.
     MaxAge,
     /// `options`.
     Options,
+    /// `preflight`.
+    Preflight,
     /// `preflight_status`.
     PreflightStatus,
     /// `reject_status`.

@@ -69,6 +69,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W161", "max_age above what browsers keep"),
     ("W190", "every OPTIONS is answered at the edge"),
     ("W191", "a list and a regular expression together"),
+    ("W192", "preflights are handed on, and another key takes it back"),
     ("W194", "Private Network Access is a legacy"),
     ("W195", "credentials for every subdomain"),
     // References and routes.

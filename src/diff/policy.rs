@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use http::{HeaderName, header::AUTHORIZATION};
 
-use super::change::{Access, Changes, allowing};
+use super::change::{Access, Changes, Found, allowing};
 use crate::config::value::print_duration;
 use crate::config::{Action, Cors, Route};
 use crate::cors::{
     AllowMethods, Dangerous, Mode, OptionsMode, OriginPattern, Place, Policy, PolicySpec,
-    PreflightFailure, TIMING_ALLOW_ORIGIN, UpstreamCors, WebSocketMode,
+    PreflightFailure, PreflightMode, TIMING_ALLOW_ORIGIN, UpstreamCors, WebSocketMode,
 };
 use crate::edits::Edit;
 
@@ -31,6 +31,14 @@ pub(super) fn compare(before: &Route, after: &Route) -> Changes {
         (Some(old), Some(new)) if old.spec == new.spec => {}
         (Some(old), Some(new)) => {
             changes = between(old, new);
+            if application_decides(new) {
+                // What is taken from a list is the application's to allow, and it may say
+                // more than the list did.
+                let narrows = |change: &&mut Found| change.access == Access::Narrows;
+                let listed = |change: &&mut Found| change.what.starts_with("allow_");
+                let taken = changes.0.iter_mut().filter(narrows).filter(listed);
+                taken.for_each(|change| change.access = Access::Widens);
+            }
             if enforces(new) && !enforces(old) {
                 changes.pair("mode", ["report", "enforce"], Access::Widens);
             } else if !enforces(new) {
@@ -52,6 +60,11 @@ pub(super) fn is_cors_header(name: &HeaderName) -> bool {
 
 fn enforces(cors: &Cors) -> bool {
     cors.policy.mode() == Mode::Enforce
+}
+
+/// Whether a preflight that the policy does not allow may be allowed all the same.
+fn application_decides(cors: &Cors) -> bool {
+    cors.spec.preflight == PreflightMode::Upstream && cors.spec.upstream_cors == UpstreamCors::Defer
 }
 
 /// What it does that a policy no longer acts on a route.
@@ -97,7 +110,7 @@ fn between(old: &Cors, new: &Cors) -> Changes {
     origins(&mut changes, &old.policy, &new.policy);
     names(&mut changes, &old.policy, &new.policy);
     exposed(&mut changes, old.policy.expose(), new);
-    timing(&mut changes, &old.spec.timing_allow_origins, &new.spec.timing_allow_origins);
+    timing(&mut changes, &old.spec, &new.spec);
     let credentials = [old, new].map(Credentials::of);
     let access = Access::by_order(&credentials[0], &credentials[1]);
     changes.pair("allow_credentials", credentials.map(Credentials::as_str), access);
@@ -184,17 +197,26 @@ fn exposed(changes: &mut Changes, old: Option<&[String]>, cors: &Cors) {
     }
 }
 
-fn timing(changes: &mut Changes, old: &[String], new: &[String]) {
-    let set = |entries: &[String]| -> Option<BTreeSet<String>> {
-        (!entries.is_empty()).then(|| entries.iter().cloned().collect())
-    };
+fn timing(changes: &mut Changes, old: &PolicySpec, new: &PolicySpec) {
+    let set = |entries: &[String]| entries.iter().cloned().collect::<BTreeSet<String>>();
+    let lists = [old, new].map(|spec| set(&spec.timing_allow_origins));
+    let regexes = [old, new].map(|spec| set(&spec.timing_allow_origin_regex));
+    let all = [old, new]
+        .map(|spec| &set(&spec.timing_allow_origins) | &set(&spec.timing_allow_origin_regex));
     let what = "timing_allow_origins";
-    match (set(old), set(new)) {
-        (Some(old), Some(new)) => changes.entries(what, &old, &new, |entry, added| {
-            allowing(added, covers(if added { &old } else { &new }, entry))
-        }),
-        (old, new) => upstreams_or_list(changes, what, old.as_ref(), new.as_ref()),
+    let [before, after] = all.each_ref().map(|all| Some(all).filter(|all| !all.is_empty()));
+    if before.is_none() || after.is_none() {
+        upstreams_or_list(changes, what, before, after);
+        return;
     }
+    let [before, after] = &lists;
+    let others = |added: bool| if added { before } else { after };
+    changes
+        .entries(what, before, after, |entry, added| allowing(added, covers(others(added), entry)));
+    let [old, new] = &regexes;
+    changes.entries("timing_allow_origin_regex", old, new, |_, added| {
+        allowing(added, others(added).contains("*") || others(added).contains("**"))
+    });
 }
 
 /// A list that is written on one side alone: on the other, the upstream's own stays.
@@ -261,9 +283,11 @@ fn switches(changes: &mut Changes, old: &PolicySpec, new: &PolicySpec) {
         allow_credentials: _,
         max_age: _,
         timing_allow_origins: _,
+        timing_allow_origin_regex: _,
         mode: _,
         allow_private_network,
         options,
+        preflight,
         preflight_status,
         preflight_failure,
         reject_status,
@@ -274,6 +298,7 @@ fn switches(changes: &mut Changes, old: &PolicySpec, new: &PolicySpec) {
     } = new;
     let private = (old.allow_private_network, *allow_private_network);
     let defers = |value: UpstreamCors| value == UpstreamCors::Defer;
+    let hands_on = |value: PreflightMode| value == PreflightMode::Upstream;
     let pairs = [
         (
             "allow_private_network",
@@ -295,6 +320,11 @@ fn switches(changes: &mut Changes, old: &PolicySpec, new: &PolicySpec) {
             "options",
             words(OptionsMode::ALL, old.options, *options),
             Access::by_order(&passing(old.options), &passing(*options)),
+        ),
+        (
+            "preflight",
+            words(PreflightMode::ALL, old.preflight, *preflight),
+            Access::by_order(&hands_on(old.preflight), &hands_on(*preflight)),
         ),
         // What else it says of credentials is compared with them.
         (

@@ -108,6 +108,15 @@ fn switches_of_policies() {
         ("deferring", "allow_origins = \"*\"", "allow_origins = \"*\"\nupstream_cors = \"defer\"",
             &["~ s/r: allow_credentials: false -> false, but what the upstream says stays  [widens]",
               "~ s/r: upstream_cors: override -> defer  [widens]"]),
+        ("handing preflights on", "allow_origins = \"https://a.example\"\nupstream_cors = \"defer\"",
+            "allow_origins = \"https://a.example\"\nupstream_cors = \"defer\"\npreflight = \"upstream\"",
+            &["~ s/r: preflight: edge -> upstream  [widens]"]),
+        ("the application may allow what is taken away", "allow_origins = [\"https://a.example\", \"https://b.example\"]\nupstream_cors = \"defer\"\npreflight = \"upstream\"",
+            "allow_origins = \"https://a.example\"\nupstream_cors = \"defer\"\npreflight = \"upstream\"",
+            &["- s/r: allow_origins: https://b.example  [widens]"]),
+        ("preflights at the edge again", "allow_origins = \"https://a.example\"\nupstream_cors = \"defer\"\npreflight = \"upstream\"",
+            "allow_origins = \"https://a.example\"\nupstream_cors = \"defer\"",
+            &["~ s/r: preflight: upstream -> edge"]),
         ("no longer enforced", LIST, "allow_origins = \"https://c.example\"\nmode = \"report\"",
             &["- s/r: allow_origins: https://a.example",
               "- s/r: allow_origins: https://b.example",
@@ -363,23 +372,24 @@ fn keys() -> impl Strategy<Value = Vec<String>> {
     let switches = (
         words("allow_credentials", &["true", "false"]),
         words("upstream_cors", &["\"override\"", "\"strip\"", "\"defer\""]),
+        words("preflight", &["\"edge\"", "\"upstream\""]),
         words("mode", &["\"enforce\"", "\"enforce\"", "\"enforce\"", "\"report\""]),
         words("reject_actual", &["false", "false", "true"]),
         words("websocket", &["\"ignore\"", "\"enforce\""]),
     );
-    (lists, switches).prop_map(|(l, s)| vec![l.0, l.1, l.2, l.3, s.0, s.1, s.2, s.3, s.4])
+    (lists, switches).prop_map(|(l, s)| vec![l.0, l.1, l.2, l.3, s.0, s.1, s.2, s.3, s.4, s.5])
 }
 
 /// A policy, and the same with one key of another, or all, or with none at all.
 fn pair() -> impl Strategy<Value = (String, String)> {
     const FLAGS: &str = "dangerous = { any_origin_with_credentials = true, insecure_origins = true, null_origin = true, regex_matches_anything = true }\n";
     let written = |keys: &[String]| format!("[services.s.routes.r.cors]\n{}{FLAGS}", keys.concat());
-    (keys(), keys(), 0_usize..12).prop_map(move |(keys, mut other, which)| {
+    (keys(), keys(), 0_usize..13).prop_map(move |(keys, mut other, which)| {
         let before = written(&keys);
         match which {
-            9 => (before, String::new()),
-            10 => (String::new(), before),
-            11 => (before, written(&other)),
+            10 => (before, String::new()),
+            11 => (String::new(), before),
+            12 => (before, written(&other)),
             one => {
                 let key = other.swap_remove(one);
                 let mut changed = keys;

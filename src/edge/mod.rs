@@ -93,7 +93,8 @@ fn serve<'s>(
     if let Some(admission) = admission {
         judgement = admission.judgement;
         said = admission.reason.map(|reason| (admission.kind, reason));
-        if let Some(answer) = admission.answer {
+        let handed_on = admission.hands_on && matches!(route.action, Action::Forward { .. });
+        if let Some(answer) = admission.answer.filter(|_| !handed_on) {
             let step = Step::Reply(Reply::of_policy(answer));
             return Decision { route: Some(index), judgement, cors: said, step };
         }

@@ -1,6 +1,6 @@
 //! What corsac answers by itself, whoever stands behind it.
 
-use crate::harness::{Corsac, Origin};
+use crate::harness::{Answer, Corsac, Gate, Origin};
 
 /// Whether a connection ends depends on why corsac answers, not on the status: a
 /// route may answer 400 to a request that is in order.
@@ -78,4 +78,22 @@ cors    = { allow_origins = "https://app.example" }
     // A method of its own is not a probe's to ask for.
     let answer = corsac.call("OPTIONS", "/orders/7").send();
     assert_eq!((answer.status, origin.take_received().len()), (204, 1));
+}
+
+/// docs/config.md says so: whoever closes a direction is taken for gone.
+#[test]
+fn a_client_that_closes_its_half_is_taken_for_gone() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).start();
+    let corsac = Corsac::in_front_of(
+        &origin,
+        "[services.s]\nupstream = \"origin\"\nroutes.all.paths = \"/*\"\n",
+    );
+    origin.will(Answer::status(200).after(&gate));
+    let mut connection = corsac.connect();
+    connection.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    connection.finish_writing();
+    assert_eq!(connection.receive("GET").status, 400);
+    gate.open();
+    assert_eq!(corsac.access_log(1)[0]["reason"], "client_failed");
 }

@@ -55,6 +55,10 @@ cors  = { allow_origins = "https://app.example.com", mode = "report" }
 paths   = "/stock"
 methods = "GET"
 
+[services.shop.routes.shared]
+paths = "/shared"
+cors  = { allow_origins = "https://app.example.com", preflight = "upstream", upstream_cors = "defer" }
+
 [services.shop.routes.basket]
 paths    = "/basket"
 redirect = { to = "/cart", status = 307 }
@@ -89,6 +93,8 @@ const REQUESTS: &[(&str, &str, &[&str])] = &[
     ("DELETE",  "/v1/orders/7",          &[]),
     ("OPTIONS", "/v1/orders/7",          &[APP]),
     ("OPTIONS", "/v1/orders/7",          &[APP, WANTS_PUT, WANTS_TYPE]),
+    ("OPTIONS", "/v1/shared",            &[APP, WANTS_PUT]),
+    ("OPTIONS", "/v1/shared",            &[EVIL, WANTS_PUT]),
     ("OPTIONS", "/v1/stock",             &[APP]),
     ("OPTIONS", "/v1/stock",             &[EVIL]),
     ("OPTIONS", "/v1/stock",             &[]),

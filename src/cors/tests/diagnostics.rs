@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cors::{Dangerous, OptionsMode, Place, Policy, PolicySpec, SharedOrigins};
+use crate::cors::{
+    Dangerous, OptionsMode, Place, Policy, PolicySpec, PreflightFailure, PreflightMode,
+    SharedOrigins, UpstreamCors,
+};
 
 fn list(entries: &[&str]) -> Vec<String> {
     entries.iter().map(|&entry| entry.to_owned()).collect()
@@ -174,6 +177,30 @@ fn the_rest() {
     assert_eq!(codes(&spec), [("E170", Place::PreflightStatus), ("E171", Place::RejectStatus)]);
     let spec = PolicySpec { options: OptionsMode::All, allow_private_network: true, ..sound() };
     assert_eq!(codes(&spec), [("W190", Place::Options), ("W194", Place::PrivateNetwork)]);
+    let handing_on =
+        |upstream_cors| PolicySpec { preflight: PreflightMode::Upstream, upstream_cors, ..sound() };
+    assert_eq!(codes(&handing_on(UpstreamCors::Defer)), []);
+    assert_eq!(codes(&handing_on(UpstreamCors::Strip)), [("W192", Place::Preflight)]);
+    let spec = PolicySpec {
+        preflight_failure: PreflightFailure::Opaque,
+        reject_actual: true,
+        ..handing_on(UpstreamCors::Defer)
+    };
+    assert_eq!(codes(&spec), [("W192", Place::Preflight), ("W192", Place::Preflight)]);
+    let timing = |list: &[&str], regexes: &[&str]| PolicySpec {
+        timing_allow_origins: self::list(list),
+        timing_allow_origin_regex: self::list(regexes),
+        allow_credentials: true,
+        allow_methods: self::list(&["PUT"]).into(),
+        allow_headers: self::list(&["x-a"]).into(),
+        ..sound()
+    };
+    let regex = r"https://a\.example";
+    assert_eq!(codes(&timing(&[], &[regex])), []);
+    assert_eq!(codes(&timing(&["https://b.example"], &[regex])), [("W191", Place::TimingRegex(0))]);
+    assert_eq!(codes(&timing(&["*"], &[regex])), [("E122", Place::Timing(0))]);
+    assert_eq!(codes(&timing(&[], &["("])), [("E120", Place::TimingRegex(0))]);
+    assert_eq!(codes(&timing(&[], &["https://.*"])), [("W121", Place::TimingRegex(0))]);
     let timing = |entries: &[&str]| PolicySpec { timing_allow_origins: list(entries), ..sound() };
     assert_eq!(codes(&timing(&["*"])), []);
     assert_eq!(

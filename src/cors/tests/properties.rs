@@ -14,7 +14,7 @@ use crate::cors::browser::Page;
 use crate::cors::origins::OriginSet;
 use crate::cors::{
     Dangerous, Kind, Mode, OptionsMode, Origin, OriginPattern, Place, Policy, PolicySpec,
-    PreflightFailure, Reason, SharedOrigins, UpstreamCors, WebSocketMode,
+    PreflightFailure, PreflightMode, Reason, SharedOrigins, UpstreamCors, WebSocketMode,
 };
 
 const METHODS: &[&str] =
@@ -84,6 +84,7 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
         choice(UpstreamCors::ALL),
         choice(WebSocketMode::ALL),
         select(&[None, Some(200), Some(204), Some(403)][..]),
+        choice(PreflightMode::ALL),
     );
     (lists, switches, choices).prop_map(|(lists, switches, choices)| PolicySpec {
         allow_origins: lists.0,
@@ -102,6 +103,7 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
         upstream_cors: choices.2,
         websocket: choices.3,
         reject_status: choices.4,
+        preflight: choices.5,
         max_age: Some(Duration::from_secs(1)),
         ..PolicySpec::default()
     })
