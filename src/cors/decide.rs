@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::origin::Origin;
 use super::origins::Scope;
 use super::policy::Policy;
-use super::request_headers::{ListError, Requested};
+use super::request_headers::{ListError, REQUESTED_LEN_MAX, Requested};
 use super::spec::{
     Mode, OptionsMode, PreflightFailure, PreflightMode, UpstreamCors, WebSocketMode,
 };
@@ -584,7 +584,9 @@ impl Policy {
             Reason::AcrhMalformed => {
                 "Access-Control-Request-Headers is not a list of header names".to_owned()
             }
-            Reason::AcrhLimit => "Access-Control-Request-Headers is over 4,096 bytes".to_owned(),
+            Reason::AcrhLimit => {
+                format!("Access-Control-Request-Headers is over {REQUESTED_LEN_MAX} bytes")
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ pub use origins::OriginEntry;
 pub use overridden::Overridden;
 pub use pattern::{OriginError, OriginPattern, PortPattern, TuplePattern};
 pub use policy::Policy;
-pub use request_headers::{AllowHeaders, REQUESTED_LEN_MAX, names_header};
+pub use request_headers::{AllowHeaders, REQUESTED_LEN_MAX};
 pub use spec::{
     Dangerous, Finding, Mode, OptionsMode, Place, PolicySpec, PreflightFailure, PreflightMode,
     Severity, SharedOrigins, UpstreamCors, WebSocketMode,

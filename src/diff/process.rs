@@ -1,14 +1,13 @@
 //! Upstreams, listeners, and what holds for the process as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::change::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::print_duration;
 use crate::config::{
-    AccessLog, Admin, AdminAddress, Config, Limits, Listener, LogFormat, LogOutput, RequestId,
-    Server, Timeouts, Upstream,
+    AccessLog, Admin, AdminAddress, Config, Limits, Listener, LogFormat, LogOutput, Node,
+    RequestId, Server, Timeouts, Upstream,
 };
 
 pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
@@ -17,14 +16,9 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
         let changes = upstream(sides.0, sides.1);
         all.extend(changes.on(Subject::Upstream, vec![format!("upstreams.{name}")]));
     }
-    let [old, new] = [before, after].map(all_addresses);
+    let everywhere = [before, after].map(all_addresses);
     for (name, sides) in by_name(&before.listeners, &after.listeners, |listener| &listener.name) {
-        let mut changes = Changes::default();
-        let [from, to] = [sides.0, sides.1].map(addresses);
-        // Whichever listener has it, clients come in there.
-        changes.entries("address", &from, &to, |address, added| {
-            allowing(added, if added { &old } else { &new }.contains(address))
-        });
+        let changes = listener(sides.0, sides.1, &everywhere);
         all.extend(changes.on(Subject::Listener, vec![format!("listeners.{name}")]));
     }
     let mut changes = Changes::default();
@@ -42,9 +36,10 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     changes.pair("lame_duck", [time(before.limits.lame_duck), time(lame_duck)], Access::Same);
     all.extend(changes.on(Subject::Process, vec!["limits".to_owned()]));
     let mut changes = Changes::default();
-    let AccessLog { output: _, format } = after.access_log;
-    changes.pair("output", [output(before), output(after)], Access::Same);
-    changes.pair("format", [word(before.access_log.format), word(format)], Access::Same);
+    let AccessLog { output, format } = &after.access_log;
+    let outputs = [shown(before, &before.access_log.output), shown(after, output)];
+    changes.pair("output", outputs, Access::Same);
+    changes.pair("format", [word(before.access_log.format), word(*format)], Access::Same);
     all.extend(changes.on(Subject::Process, vec!["access_log".to_owned()]));
     all.extend(request_ids(before, after).on(Subject::Process, vec!["request_id".to_owned()]));
     all.extend(admin(before, after).on(Subject::Process, vec!["admin".to_owned()]));
@@ -114,24 +109,40 @@ fn upstream(before: Option<&Upstream>, after: Option<&Upstream>) -> Changes {
 fn weights(upstream: Option<&Upstream>) -> BTreeMap<String, String> {
     let mut weights: BTreeMap<String, u64> = BTreeMap::new();
     for node in upstream.into_iter().flat_map(|upstream| &upstream.nodes) {
-        *weights.entry(node.address.to_string()).or_default() += u64::from(node.weight);
+        let Node { address, weight } = node;
+        *weights.entry(address.to_string()).or_default() += u64::from(*weight);
     }
     weights.into_iter().map(|(node, weight)| (node, format!("weight {weight}"))).collect()
 }
 
-fn addresses(listener: Option<&Listener>) -> BTreeSet<String> {
-    let addresses = listener.into_iter().flat_map(|listener| &listener.addresses);
-    addresses.map(SocketAddr::to_string).collect()
+/// A listener that is on one side alone differs from nothing in all that it has;
+/// `everywhere` are the addresses of all listeners before and after.
+fn listener(
+    before: Option<&Listener>,
+    after: Option<&Listener>,
+    everywhere: &[BTreeSet<String>; 2],
+) -> Changes {
+    let mut changes = Changes::default();
+    let [old, new] = [before, after].map(|side| {
+        let Some(Listener { name: _, place: _, addresses }) = side else { return BTreeSet::new() };
+        texts(addresses)
+    });
+    let [before, after] = everywhere;
+    // Whichever listener has it, clients come in there.
+    changes.entries("address", &old, &new, |address, added| {
+        allowing(added, if added { before } else { after }.contains(address))
+    });
+    changes
 }
 
 fn all_addresses(config: &Config) -> BTreeSet<String> {
-    config.listeners.iter().flat_map(|listener| addresses(Some(listener))).collect()
+    config.listeners.iter().flat_map(|listener| texts(&listener.addresses)).collect()
 }
 
 /// A file is told from the folder of the configuration, which may be another only
 /// because a new version of it is being looked at.
-fn output(config: &Config) -> String {
-    match &config.access_log.output {
+fn shown(config: &Config, output: &LogOutput) -> String {
+    match output {
         LogOutput::Stdout => "stdout".to_owned(),
         LogOutput::Off => "off".to_owned(),
         LogOutput::File(path) => {

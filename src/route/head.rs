@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode;
 
 use super::{Expect, Predicates};
+use crate::cors::REQUESTED_LEN_MAX;
 
 /// The part of a request that routes it, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +38,6 @@ pub enum Fit<'t> {
     /// This query parameter is absent or has another value.
     Query(&'t str),
 }
-
-/// How many bytes of `Access-Control-Request-Headers` count, in all lines: as many
-/// as the CORS policy reads before it refuses.
-const ANNOUNCED_BYTES_MAX: usize = 4096;
 
 impl Predicates {
     /// What these predicates say to a request: [`Fit::Taken`], or the first that refuses.
@@ -75,9 +72,10 @@ impl Predicates {
     }
 }
 
-/// Whether `Access-Control-Request-Headers` has this name among its elements.
+/// Whether `Access-Control-Request-Headers` has this name among its elements, as far as a
+/// policy reads them before it refuses.
 fn announces(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let mut left = ANNOUNCED_BYTES_MAX;
+    let mut left = REQUESTED_LEN_MAX;
     for line in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
         let line = line.as_bytes();
         let Some(after) = left.checked_sub(line.len()) else {

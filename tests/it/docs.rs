@@ -12,7 +12,7 @@ mod program;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use corsac::{config, diagnose::codes::CODES};
@@ -190,23 +190,80 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The tests that guard the invariants, and the files of the tree, in ARCHITECTURE.md.
+/// The files and folders that the tree of ARCHITECTURE.md names, as paths from the root.
+///
+/// An entry begins with names, which end in `.rs` or a slash; the rest of its line, and
+/// lines without a name, say what they are. What is indented deeper is below.
+fn tree(text: &str) -> BTreeSet<PathBuf> {
+    let mut entries = BTreeSet::new();
+    let mut above: Vec<(usize, PathBuf)> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("```")) {
+        let indent = line.len() - line.trim_start().len();
+        above.retain(|(other, _)| *other < indent);
+        let parent = above.last().map(|(_, path)| path.clone()).unwrap_or_default();
+        let names = line.split_whitespace().map(|word| word.trim_end_matches(','));
+        let is_name = |word: &&str| {
+            word.ends_with('/') || Path::new(word).extension().is_some_and(|it| it == "rs")
+        };
+        for name in names.take_while(is_name) {
+            let path = parent.join(name);
+            if name.ends_with('/') {
+                above.push((indent, path.clone()));
+            }
+            entries.insert(path);
+        }
+    }
+    entries
+}
+
+/// The tree has each file of the sources and of the tests, and nothing else: its line,
+/// or that of a folder of which nothing is told apart. A `mod.rs` comes with its folder, and
+/// `tests.rs` with its module.
 #[test]
-fn every_test_and_file_is_there() {
+fn the_tree_is_as_it_is_drawn() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = read("ARCHITECTURE.md");
+    let drawn = tree(section(&text, "\n## The tree\n"));
+    let mut wrong: Vec<String> = drawn
+        .iter()
+        .filter(|path| !root.join(path).exists())
+        .map(|path| format!("drawn, and not there: {}", path.display()))
+        .collect();
+    let mut found = Vec::new();
+    for folder in ["src", "tests/it"] {
+        sources(&root.join(folder), &mut found);
+    }
+    for (path, _) in &found {
+        let path = Path::new(path).strip_prefix(root).unwrap();
+        let has_more =
+            |folder: &Path| drawn.iter().any(|other| other != folder && other.starts_with(folder));
+        let is_below =
+            path.ancestors().skip(1).any(|above| drawn.contains(above) && !has_more(above));
+        let is_mod = path.ends_with("mod.rs") && path.parent().is_some_and(|it| drawn.contains(it));
+        if !drawn.contains(path) && !is_below && !is_mod && !path.ends_with("tests.rs") {
+            wrong.push(format!("there, and not drawn: {}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(drawn.len() > 150, "only {} entries", drawn.len());
+}
+
+fn section<'t>(text: &'t str, heading: &str) -> &'t str {
+    text.split_once(heading).unwrap().1.split_once("\n## ").unwrap().0
+}
+
+/// The tests that guard the invariants in ARCHITECTURE.md.
+#[test]
+fn every_test_is_there() {
     let mut found = Vec::new();
     for folder in ["src", "tests", "benches"] {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
     }
     let text = read("ARCHITECTURE.md");
-    let part = |from: &str| text.split_once(from).unwrap().1.split_once("\n## ").unwrap().0;
-    let has_file = |name: &str| found.iter().any(|(path, _)| path.ends_with(&format!("/{name}")));
-    let tree = part("\n## The tree\n");
-    let words = tree.split([' ', ',', '\n']).map(Path::new);
-    let files = words.filter(|word| word.extension().is_some_and(|it| it == "rs"));
-    let names = files.map(|file| file.file_name().unwrap().to_str().unwrap());
-    let mut wrong: Vec<&str> = names.filter(|name| !has_file(name)).collect();
+    let mut wrong: Vec<&str> = Vec::new();
     let code = regex::Regex::new(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`").unwrap();
-    for name in code.captures_iter(part("\n## Invariants\n")).map(|c| c.get(1).unwrap().as_str()) {
+    let names = code.captures_iter(section(&text, "\n## Invariants\n"));
+    for name in names.map(|found| found.get(1).unwrap().as_str()) {
         let (module, last) = name.rsplit_once("::").unwrap();
         let module = module.rsplit("::").find(|part| *part != "tests").unwrap();
         let is_in = |path: &str| path.contains(&format!("/{module}"));

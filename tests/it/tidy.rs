@@ -17,8 +17,9 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Arrows within one layer. Together they must make no cycle.
-const SIDEWAYS: [(&str, &str); 6] = [
+const SIDEWAYS: [(&str, &str); 7] = [
     ("cors", "edits"),
+    ("route", "cors"),
     ("config", "diagnose"),
     ("load", "edge"),
     ("explain", "edge"),
