@@ -4,7 +4,8 @@
 //! above it in this list:
 //!
 //! ```text
-//! L0  cors  edits  route  upstream     pure: functions of a compiled policy and a request head
+//! L0  cors  edits  http1  route        pure: functions of policies, heads and bytes
+//!     upstream
 //! L1  diagnose  config                 what was found in texts; text -> Config, or a report of every mistake
 //!     metrics  refused                 what is counted
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
@@ -21,6 +22,7 @@ pub mod config;
 pub mod cors;
 pub mod diagnose;
 pub mod edits;
+pub mod http1;
 pub mod metrics;
 pub mod refused;
 pub mod route;

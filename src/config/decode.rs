@@ -299,6 +299,16 @@ impl<'t> Value<'t> {
         self.with_unit(value::parse_size)
     }
 
+    pub(super) fn size_within(self, within: RangeInclusive<u64>) -> Option<u64> {
+        let size = self.with_unit(value::parse_size)?;
+        if !within.contains(&size) {
+            let print = value::print_size;
+            self.out_of_range(print(size), print(*within.start()), print(*within.end()));
+            return None;
+        }
+        Some(size)
+    }
+
     /// A text with a unit; a bare number is the same mistake as a text without one.
     fn with_unit<T>(&self, parse: fn(&str) -> Result<T, value::ValueError>) -> Option<T> {
         let text = match self.item.get_ref() {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::decode::{Placed, Reader};
+use super::limits::{self, ClientLimits};
 use super::notes::Notes;
 use super::tables::Tables;
 use crate::diagnose::{Diagnostic, Place};
@@ -17,10 +19,16 @@ pub struct Listener {
     pub place: Place,
     /// `address`: at least one. Port 0 lets the system choose.
     pub addresses: Vec<SocketAddr>,
+    /// `limits`, over those of `[limits]`.
+    pub limits: Arc<ClientLimits>,
 }
 
 /// Reads every listener. No two may share an address, and there must be one.
-pub(super) fn read<'t>(notes: &'t Notes<'t>, tables: &mut Tables<'t>) -> Vec<Listener> {
+pub(super) fn read<'t>(
+    notes: &'t Notes<'t>,
+    tables: &mut Tables<'t>,
+    limits: &Arc<ClientLimits>,
+) -> Vec<Listener> {
     if tables.listeners.is_empty() && !tables.damaged {
         notes.add(
             Diagnostic::error("E501", "nothing to listen on")
@@ -30,12 +38,13 @@ pub(super) fn read<'t>(notes: &'t Notes<'t>, tables: &mut Tables<'t>) -> Vec<Lis
     }
     let mut taken = HashMap::new();
     let tables = std::mem::take(&mut tables.listeners);
-    tables.into_values().map(|table| listener(table, &mut taken)).collect()
+    tables.into_values().map(|table| listener(table, &mut taken, limits)).collect()
 }
 
 fn listener<'t>(
     mut table: Reader<'t>,
     taken: &mut HashMap<SocketAddr, (&'t str, Place)>,
+    limits: &Arc<ClientLimits>,
 ) -> Listener {
     table.require("address", "write address = \"0.0.0.0:80\"");
     let texts = table.texts("address");
@@ -58,7 +67,8 @@ fn listener<'t>(
             );
         }
     }
-    let listener = Listener { name: table.key.into(), place: table.place, addresses };
+    let limits = limits::of_listener(table.table("limits"), limits);
+    let listener = Listener { name: table.key.into(), place: table.place, addresses, limits };
     table.finish();
     listener
 }

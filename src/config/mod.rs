@@ -16,6 +16,7 @@ mod admin;
 mod cors;
 mod decode;
 mod headers;
+mod limits;
 mod listeners;
 mod networks;
 mod notes;
@@ -38,9 +39,10 @@ pub use self::admin::{Admin, AdminAddress};
 pub use self::cors::Cors;
 use self::decode::Reader;
 pub use self::headers::HeaderChanges;
+pub use self::limits::{ClientLimits, Limits};
 pub use self::listeners::Listener;
 use self::notes::Notes;
-pub use self::process::{AccessLog, Limits, LogFormat, LogOutput, Server};
+pub use self::process::{AccessLog, LogFormat, LogOutput, Server};
 pub use self::request_id::RequestId;
 pub use self::routes::{Action, Rewrite, Route};
 pub use self::services::Service;
@@ -191,10 +193,10 @@ fn included(notes: &Notes<'_>, main: &DeTable<'_>) -> Vec<(usize, Arc<str>)> {
 
 /// What the tables mean together. `None`: they have errors, which are noted.
 fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
-    let listeners = listeners::read(notes, &mut tables);
+    let limits = tables.limits.take().map(limits::read).unwrap_or_default();
+    let listeners = listeners::read(notes, &mut tables, &limits.clients);
     let mut upstreams = upstreams::Upstreams::read(&mut tables);
     let mut named = cors::Named::read(&mut tables);
-    let limits = tables.limits.take().map(process::limits).unwrap_or_default();
     let errors = notes.errors();
     let (services, routes) = services::read(&mut tables, &mut upstreams, &mut named, limits.body);
     let table = overlaps::compile(notes, &routes);

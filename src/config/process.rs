@@ -1,54 +1,11 @@
-//! `[limits]`, `[access_log]` and `[server]`: what holds for the process as a whole.
+//! `[access_log]` and `[server]`: what holds for the process as a whole.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::decode::{Placed, Reader, Value};
 use super::notes::Notes;
 use crate::diagnose::Diagnostic;
-
-/// `[limits]`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// `body`: the most bytes of a request's body, for routes that say nothing
-    /// else. `None`, the default: any number; bodies are streamed, not held.
-    pub body: Option<u64>,
-    /// `drain`: how long what is in flight may take after a stop or an upgrade.
-    pub drain: Duration,
-    /// `lame_duck`: how long connections are still accepted after SIGTERM, while
-    /// `/readyz` says 503 already, so that load balancers turn away first.
-    pub lame_duck: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { body: None, drain: Duration::from_secs(30), lame_duck: Duration::ZERO }
-    }
-}
-
-impl Limits {
-    const DRAIN_MAX: Duration = Duration::from_hours(24);
-    const LAME_DUCK_MAX: Duration = Duration::from_hours(1);
-}
-
-pub(super) fn limits(mut table: Reader<'_>) -> Limits {
-    let default = Limits::default();
-    let limits = Limits {
-        body: table.value("body").and_then(body),
-        drain: table.duration("drain", Duration::ZERO..=Limits::DRAIN_MAX).unwrap_or(default.drain),
-        lame_duck: table
-            .duration("lame_duck", Duration::ZERO..=Limits::LAME_DUCK_MAX)
-            .unwrap_or(default.lame_duck),
-    };
-    table.finish();
-    limits
-}
-
-/// A size, or `false` for no limit.
-pub(super) fn body(value: Value<'_>) -> Option<u64> {
-    if value.as_flag() == Some(false) { None } else { value.size() }
-}
 
 /// `[access_log]`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

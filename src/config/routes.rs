@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use super::cors::{Cors, Named};
 use super::decode::{Placed, Reader};
 use super::headers::{self, HeaderChanges};
+use super::limits;
 use super::notes::Notes;
-use super::process;
 use super::upstreams::Upstreams;
 use crate::diagnose::{Diagnostic, Place};
 use crate::route::{Expect, HostPattern, PathPattern, Pattern, PatternError, Predicates};
@@ -268,7 +268,7 @@ fn method(notes: &Notes<'_>, text: Placed<&str>) -> Option<Method> {
 
 fn body_limit(mut table: Reader<'_>, common: Option<u64>) -> Option<u64> {
     let limit = match table.value("body") {
-        Some(value) => process::body(value),
+        Some(value) => limits::body(value),
         None => common,
     };
     table.finish();

@@ -1,14 +1,16 @@
 //! Upstreams, listeners, and what holds for the process as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::change::{Access, Change, Changes, Subject, allowing, by_name};
-use crate::config::value::print_duration;
+use crate::config::value::{print_duration, print_size};
 use crate::config::{
-    AccessLog, Admin, AdminAddress, Config, Limits, Listener, LogFormat, LogOutput, Node,
-    RequestId, Server, Timeouts, Upstream,
+    AccessLog, Admin, AdminAddress, ClientLimits, Config, Limits, Listener, LogFormat, LogOutput,
+    Node, RequestId, Server, Timeouts, Upstream,
 };
+use crate::http1::HeadLimits;
 
 pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     let mut all = Vec::new();
@@ -18,7 +20,14 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     }
     let everywhere = [before, after].map(all_addresses);
     for (name, sides) in by_name(&before.listeners, &after.listeners, |listener| &listener.name) {
-        let changes = listener(sides.0, sides.1, &everywhere);
+        let mut changes = listener(sides.0, sides.1, &everywhere);
+        if let (Some(old), Some(new)) = sides {
+            // What `[limits]` changes for every listener is told once, there.
+            let (old, new) = (&*old.limits, &*new.limits);
+            if (old, new) != (&*before.limits.clients, &*after.limits.clients) {
+                of_clients(&mut changes, "limits.", old, new);
+            }
+        }
         all.extend(changes.on(Subject::Listener, vec![format!("listeners.{name}")]));
     }
     let mut changes = Changes::default();
@@ -30,10 +39,11 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     all.extend(changes.on(Subject::Process, vec!["server".to_owned()]));
     let mut changes = Changes::default();
     // What the routes make of `body` is compared there.
-    let Limits { body: _, drain, lame_duck } = after.limits;
+    let Limits { body: _, drain, lame_duck, clients } = &after.limits;
     let time = |time| print_duration(time).to_string();
-    changes.pair("drain", [time(before.limits.drain), time(drain)], Access::Same);
-    changes.pair("lame_duck", [time(before.limits.lame_duck), time(lame_duck)], Access::Same);
+    changes.pair("drain", [time(before.limits.drain), time(*drain)], Access::Same);
+    changes.pair("lame_duck", [time(before.limits.lame_duck), time(*lame_duck)], Access::Same);
+    of_clients(&mut changes, "", &before.limits.clients, clients);
     all.extend(changes.on(Subject::Process, vec!["limits".to_owned()]));
     let mut changes = Changes::default();
     let AccessLog { output, format } = &after.access_log;
@@ -44,6 +54,49 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     all.extend(request_ids(before, after).on(Subject::Process, vec!["request_id".to_owned()]));
     all.extend(admin(before, after).on(Subject::Process, vec!["admin".to_owned()]));
     all
+}
+
+/// Looser or tighter, they are about what a client costs, not about what it may see.
+fn of_clients(changes: &mut Changes, prefix: &str, before: &ClientLimits, after: &ClientLimits) {
+    let [old, new] = [before, after].map(in_words);
+    for ((key, from), (_, to)) in old.into_iter().zip(new) {
+        changes.pair(&format!("{prefix}{key}"), [from, to], Access::Same);
+    }
+}
+
+fn in_words(limits: &ClientLimits) -> [(&'static str, String); 13] {
+    let ClientLimits {
+        head,
+        idle,
+        heads: HeadLimits { size, headers, target },
+        body_idle,
+        body_rate,
+        send,
+        tunnel_idle,
+        linger,
+        requests,
+        connections,
+        connections_per_client,
+    } = *limits;
+    let time = |time| print_duration(time).to_string();
+    let size_of = |bytes: u64| print_size(bytes).to_string();
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let count = |count: Option<NonZeroU32>| or_none(count.map(|count| count.to_string()));
+    [
+        ("head", time(head)),
+        ("idle", time(idle)),
+        ("head_size", size_of(size as u64)),
+        ("headers", headers.to_string()),
+        ("target", size_of(target as u64)),
+        ("body_idle", time(body_idle)),
+        ("body_rate", or_none(body_rate.map(|rate| size_of(rate.get())))),
+        ("send", time(send)),
+        ("tunnel_idle", time(tunnel_idle)),
+        ("linger", time(linger)),
+        ("requests", count(requests)),
+        ("connections", count(connections)),
+        ("connections_per_client", count(connections_per_client)),
+    ]
 }
 
 fn request_ids(before: &Config, after: &Config) -> Changes {
@@ -124,7 +177,8 @@ fn listener(
 ) -> Changes {
     let mut changes = Changes::default();
     let [old, new] = [before, after].map(|side| {
-        let Some(Listener { name: _, place: _, addresses }) = side else { return BTreeSet::new() };
+        let Some(listener) = side else { return BTreeSet::new() };
+        let Listener { name: _, place: _, addresses, limits: _ } = listener;
         texts(addresses)
     });
     let [before, after] = everywhere;

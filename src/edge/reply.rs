@@ -91,8 +91,22 @@ impl<'s> Reply<'s> {
 pub enum Cause {
     /// HTTP/1.1 requires a `Host` (RFC 9112, 3.2).
     HostMissing,
-    /// The path holds a broken escape, a control character or a NUL.
+    /// The head is no HTTP/1.
+    HeadMalformed,
+    /// `Host` is none, is there twice, or is not the target's.
+    HostMalformed,
+    /// The target has no form that is served, or what may not stand in one.
     PathMalformed,
+    /// Where the request's body ends is told twice, or not at all.
+    FramingMalformed,
+    /// The request's body has a transfer coding besides `chunked`.
+    CodingUnknown,
+    /// The body is not what its framing says.
+    BodyMalformed,
+    /// The client has sent more, or more often, than a limit allows.
+    ClientLimit,
+    /// The client has taken longer than a limit allows.
+    ClientSlow,
     /// No route's host and path match.
     RouteNotFound,
     /// A route's host and path match, its methods do not.
@@ -127,7 +141,14 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HostMissing => "host_missing",
+            Self::HeadMalformed => "head_malformed",
+            Self::HostMalformed => "host_malformed",
             Self::PathMalformed => "path_malformed",
+            Self::FramingMalformed => "framing_malformed",
+            Self::CodingUnknown => "coding_unknown",
+            Self::BodyMalformed => "body_malformed",
+            Self::ClientLimit => "client_limit",
+            Self::ClientSlow => "client_slow",
             Self::RouteNotFound => "route_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Cors => "cors",
@@ -148,7 +169,14 @@ impl Cause {
     fn text(self) -> &'static [u8] {
         match self {
             Self::HostMissing => b"400: a request needs a Host header\n",
+            Self::HeadMalformed => b"400: this is no HTTP/1.1\n",
+            Self::HostMalformed => b"400: the Host header is no host, or not the target's\n",
             Self::PathMalformed => b"400: the path is malformed\n",
+            Self::FramingMalformed => b"400: where the body ends is not clear\n",
+            Self::CodingUnknown => b"501: bodies may be chunked, and nothing else\n",
+            Self::BodyMalformed => b"400: the body is not what its framing says\n",
+            Self::ClientLimit => b"the request's head is too large\n",
+            Self::ClientSlow => b"408: the request took too long to come\n",
             Self::RouteNotFound => b"404: no route for this host and path\n",
             Self::MethodNotAllowed => b"405: this path has no such method; see Allow\n",
             Self::BodyTooLarge => b"413: the body is larger than the limit\n",

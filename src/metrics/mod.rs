@@ -21,6 +21,7 @@
 pub(crate) mod cells;
 pub mod definitions;
 mod durations;
+mod limit;
 mod route;
 mod text;
 mod upstream;
@@ -33,6 +34,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Tex
 
 use self::text::Text;
 
+pub use self::limit::Limit;
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
 
@@ -59,6 +61,8 @@ pub struct Metrics {
     applied_at: IntGauge,
     refused: IntCounterVec,
     access_log_dropped: IntCounter,
+    limits_reached: IntCounterVec,
+    requests_refused: IntCounterVec,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -75,12 +79,14 @@ impl Metrics {
             applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(),
             refused: definitions::CONFIG_REFUSED.counters(),
             access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(),
+            limits_reached: definitions::LIMITS_REACHED.counters(),
+            requests_refused: definitions::REQUESTS_REFUSED.counters(),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 7] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(build),
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.connections.clone()),
@@ -88,6 +94,8 @@ impl Metrics {
             Box::new(metrics.applied_at.clone()),
             Box::new(metrics.refused.clone()),
             Box::new(metrics.access_log_dropped.clone()),
+            Box::new(metrics.limits_reached.clone()),
+            Box::new(metrics.requests_refused.clone()),
         ];
         for collector in collectors {
             metrics.register(collector);
@@ -169,6 +177,17 @@ impl Metrics {
     #[must_use]
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
+    }
+
+    /// Counts that a client of this listener has reached a limit.
+    pub fn limit_reached(&self, listener: &str, limit: Limit) {
+        self.limits_reached.with_label_values(&[listener, limit.as_str()]).inc();
+    }
+
+    /// Counts a request of this listener that no route was asked for; `reason` is a word of
+    /// a fixed set.
+    pub fn request_refused(&self, listener: &str, reason: &'static str) {
+        self.requests_refused.with_label_values(&[listener, reason]).inc();
     }
 
     /// Notes that a configuration serves from `at` on, in seconds since 1970.

@@ -87,6 +87,8 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     metrics.connections("http").inc();
     metrics.config_applied("3f2a", 1_000_000);
     metrics.config_refused(["E102", "E001", "E102"]);
+    metrics.limit_reached("http", Limit::Head);
+    metrics.request_refused("http", "head_malformed");
     (metrics, route, upstream)
 }
 

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 
+use super::wire::Ended;
 use crate::{edge::Cause, metrics::UpstreamError};
 
 /// Error type: no node of the upstream has an address.
@@ -15,6 +16,12 @@ pub(super) const UNRESOLVED: &str = "UpstreamUnresolved";
 pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
     if lacks_socket(error) {
         return (StatusCode::SERVICE_UNAVAILABLE, Cause::NoSocket);
+    }
+    match Ended::of(error) {
+        Some(Ended::Answer) => return (StatusCode::GATEWAY_TIMEOUT, Cause::UpstreamTimeout),
+        Some(Ended::Limit(_)) => return (StatusCode::REQUEST_TIMEOUT, Cause::ClientSlow),
+        Some(Ended::Body(_)) => return (StatusCode::BAD_REQUEST, Cause::BodyMalformed),
+        None => {}
     }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(413), _) => (StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge),

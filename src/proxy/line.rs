@@ -29,9 +29,9 @@ pub struct Line<'r> {
     pub time: Timestamp,
     pub request_id: Option<Plain<'r>>,
     pub client: Option<SocketAddr>,
-    pub method: Plain<'r>,
+    pub method: Option<Plain<'r>>,
     pub host: Option<Chosen<'r>>,
-    pub path: Chosen<'r>,
+    pub path: Option<Chosen<'r>>,
     pub version: Version,
     pub route: Option<Plain<'r>>,
     pub status: Option<u16>,
@@ -68,9 +68,9 @@ impl<'r> Line<'r> {
             time: Timestamp::now(),
             request_id: ctx.id().map(|(_, id)| Plain(id.as_bytes())),
             client: session.client_addr().and_then(|client| client.as_inet()).copied(),
-            method: word(head.method.as_str()),
+            method: Some(word(head.method.as_str())),
             host: header(header::HOST),
-            path: Chosen(head.uri.path().as_bytes()),
+            path: Some(Chosen(head.uri.path().as_bytes())),
             version: head.version,
             route,
             status: session.response_written().map(|response| response.status.as_u16()),
@@ -126,9 +126,9 @@ impl<'r> Line<'r> {
             None => out.push(b'-'),
         }
         display(out, format_args!(" - - [{}] \"", self.time.strftime("%d/%b/%Y:%H:%M:%S +0000")));
-        out.extend_from_slice(self.method.0);
+        out.extend_from_slice(self.method.map_or(b"-", |method| method.0));
         out.push(b' ');
-        self.path.escape(out);
+        self.path.unwrap_or(Chosen(b"-")).escape(out);
         display(out, format_args!(" {:?}\" ", self.version));
         match self.status {
             Some(status) => number(out, status),
@@ -331,9 +331,9 @@ mod tests {
             time: "2026-01-31T12:00:00.0009Z".parse().unwrap(),
             request_id: Some(Plain(b"01930f3e-7b2a-7c3d-8e4f-0123456789ab")),
             client: Some("192.0.2.7:4711".parse().unwrap()),
-            method: Plain(b"GET"),
+            method: Some(Plain(b"GET")),
             host: Some(Chosen(b"api.example.com")),
-            path: Chosen(path.as_bytes()),
+            path: Some(Chosen(path.as_bytes())),
             version: Version::HTTP_11,
             route: Some(Plain(b"shop/orders")),
             status: Some(200),
@@ -364,9 +364,9 @@ mod tests {
             "time": format!("{:.3}", line.time),
             "request_id": line.request_id.map(word),
             "client": line.client,
-            "method": word(line.method),
+            "method": line.method.map(word),
             "host": line.host.map(text),
-            "path": text(line.path),
+            "path": line.path.map(text),
             "route": line.route.map(word),
             "status": line.status,
             "bytes_in": line.bytes_in,
@@ -456,7 +456,7 @@ mod tests {
                 time: Timestamp::new(seconds, 987_654_321).unwrap(),
                 client: addresses[0],
                 host: host.map(Chosen),
-                path: Chosen(&path),
+                path: Some(Chosen(&path)),
                 status,
                 bytes_in: sizes[0],
                 bytes_out: sizes[1],

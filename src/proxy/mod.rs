@@ -16,16 +16,19 @@ mod line;
 mod log;
 mod peer;
 mod plain;
+mod refuse;
 mod reply;
 mod request_id;
 mod self_check;
+mod wire;
 
-use std::sync::Arc;
+use std::{os::fd::RawFd, sync::Arc};
 
 use async_trait::async_trait;
 use http::Version;
 use pingora_core::{
-    Error, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
+    Error, ErrorType, Result, modules::http::HttpModules, protocols::Digest,
+    upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -35,7 +38,9 @@ pub use closing::Closing;
 pub use context::Context;
 pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLog, Lines};
+pub use refuse::{Refuser, Unread};
 pub use self_check::SelfCheck;
+pub use wire::{Awaited, Ended, FindWire, Wire};
 
 use attempts::Broken;
 use context::{Asked, Decided, Serving};
@@ -54,6 +59,9 @@ pub struct Proxy {
     access_log: Option<AccessLog>,
     self_check: SelfCheck,
     closing: Closing,
+    find_wire: FindWire,
+    /// A descriptor from this one on is not for requests.
+    reserved_from: RawFd,
 }
 
 impl Proxy {
@@ -65,9 +73,18 @@ impl Proxy {
         metrics: Metrics,
         access_log: Option<AccessLog>,
         self_check: SelfCheck,
+        find_wire: FindWire,
+        reserved_from: RawFd,
     ) -> Self {
-        let snapshots = snapshots.lender();
-        Self { snapshots, metrics, access_log, self_check, closing: Closing::default() }
+        let (snapshots, closing) = (snapshots.lender(), Closing::default());
+        Self { snapshots, metrics, access_log, self_check, closing, find_wire, reserved_from }
+    }
+
+    /// Answers what is no request, for a listener of this name.
+    #[must_use]
+    pub fn refuser(&self, listener: &str) -> Refuser {
+        let (snapshots, metrics) = (self.snapshots.clone(), self.metrics.clone());
+        Refuser::new(snapshots, metrics, self.access_log.clone(), listener.into())
     }
 
     /// What makes it close its connections.
@@ -135,12 +152,19 @@ impl ProxyHttp for Proxy {
     /// Picks the endpoint.
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
         let picked = ctx.upstream().and_then(|(upstream, pool)| {
             let endpoint = ctx.attempts.pick(pool)?;
-            Some((endpoint, peer::of(endpoint, upstream)))
+            let mut peer = peer::of(endpoint, upstream);
+            if let Some(wire) = wire::of(session, self.find_wire) {
+                wire.forwards(upstream.timeouts.read);
+                // While the request is not sent whole, it is the client who is waited for,
+                // and Pingora's clock would run all the same.
+                peer.options.read_timeout = None;
+            }
+            Some((endpoint, peer))
         });
         let Some((endpoint, peer)) = picked else {
             return Err(Error::explain(
@@ -163,6 +187,22 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         body::count(ctx, body.as_ref().map_or(0, bytes::Bytes::len))
+    }
+
+    /// Gives a descriptor back that is kept for the process itself.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        descriptor: RawFd,
+        _digest: Option<&Digest>,
+        _ctx: &mut Context,
+    ) -> Result<()> {
+        if descriptor >= self.reserved_from {
+            return Err(Error::explain(ErrorType::SocketError, "no descriptor but a reserve"));
+        }
+        Ok(())
     }
 
     /// Moves on to the next endpoint: nothing was sent, so that is always safe.
@@ -237,6 +277,9 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         count::answered(&session.req_header().headers, response, ctx);
+        if let Some(wire) = wire::of(session, self.find_wire) {
+            wire.passes(response.status);
+        }
         if answer::is_interim(response.status) {
             answer::pass_interim(response);
         } else if !response.status.is_informational() {

@@ -31,7 +31,7 @@ pub(super) fn of(session: &Session, config: &Config) -> HeaderValue {
 ///
 /// Without uuid's shared counter, which orders ids within a millisecond behind a
 /// lock that every thread would take.
-fn new() -> HeaderValue {
+pub(super) fn new() -> HeaderValue {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let time = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
     let mut buffer = Uuid::encode_buffer();

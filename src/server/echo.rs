@@ -13,7 +13,7 @@ use pingora_core::{
 };
 use tokio::{runtime::Builder, sync::watch};
 
-use super::accept::{listener::Bound, workers::Seat};
+use super::accept::{gate::Gate, listener::Bound, workers::Seat};
 use crate::metrics::Metrics;
 
 struct Echo;
@@ -48,10 +48,10 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     let address = bound.address;
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
         let (_stop, stopped) = watch::channel(false);
-        let connections = Metrics::new().connections("echo");
+        let gate = Gate::plain("echo", &Arc::default(), &Metrics::new());
         runtime.block_on(async {
             let seat = Seat::only(Arc::new(HttpServer::new_app(Echo)));
-            bound.serve(seat, stopped, Arc::default(), connections).await
+            bound.serve(seat, stopped, gate).await
         })
     })?;
     Ok(address)

@@ -20,8 +20,13 @@ mod upgrade;
 mod upstreams;
 
 use std::{
-    fmt, io, net::SocketAddr, num::NonZeroUsize, os::fd::OwnedFd, sync::Arc,
-    thread::available_parallelism, time::Duration,
+    fmt, io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    os::fd::{OwnedFd, RawFd},
+    sync::Arc,
+    thread::available_parallelism,
+    time::Duration,
 };
 
 use pingora::time::fast_timeout::set_fast_timeout_to_tokio_threshold;
@@ -49,9 +54,11 @@ use crate::{
     snapshot::{Addresses, Snapshot, SnapshotCell},
 };
 use accept::{
-    connections::{Connections, IDLE, SWEEP},
+    connection::Connection,
+    connections::Connections,
+    gate::Gate,
     listener::{BindError, Bound},
-    self_check,
+    reserve, self_check,
     sockets::{Given, Shared},
     workers::Workers,
 };
@@ -132,6 +139,8 @@ pub struct Server {
     signals: Signals,
     state: Arc<State>,
     self_check: SelfCheck,
+    proxy: Proxy,
+    reserved_from: RawFd,
     addresses: Vec<SocketAddr>,
     connections: Arc<Connections>,
     accepting: JoinSet<io::Result<()>>,
@@ -205,8 +214,7 @@ impl Server {
         let config = Arc::new(config);
         let rotated = signal(SignalKind::user_defined1())?;
         let connections = Arc::<Connections>::default();
-        let looks = IDLE.as_secs() / SWEEP.as_secs();
-        runtime.spawn(Arc::clone(&connections).sweep(SWEEP, looks));
+        runtime.spawn(Arc::clone(&connections).sweep());
         let metrics = Metrics::new();
         let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;
@@ -217,7 +225,15 @@ impl Server {
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
-        let proxy = Proxy::new(&snapshots, metrics.clone(), access_log, self_check.clone());
+        let reserved_from = reserve::from();
+        let proxy = Proxy::new(
+            &snapshots,
+            metrics.clone(),
+            access_log,
+            self_check.clone(),
+            Connection::wire_of,
+            reserved_from,
+        );
         let elders = Arc::new(Elders::new(Arc::clone(&reloader), metrics.clone()));
         let stop_admin = watch::Sender::new(false);
         let (upgrader, replaced) = Upgrader::new(
@@ -235,6 +251,8 @@ impl Server {
             closing: proxy.closing(),
             workers: Workers::start((0..threads).map(|_| http_proxy(&settings, proxy.clone())))?,
             self_check,
+            proxy: proxy.clone(),
+            reserved_from,
             addresses: Vec::new(),
             connections,
             accepting: JoinSet::new(),
@@ -251,14 +269,28 @@ impl Server {
         for listener in listeners {
             log::info!("listening on {} ({})", listener.address, listener.name);
             self.addresses.push(listener.address);
-            let gauge = self.state.metrics.connections(listener.short_name());
+            let gate = self.gate(listener.short_name());
             for (runtime, seat) in self.workers.seats() {
-                let (stop, open) = (self.stop.subscribe(), Arc::clone(&self.connections));
-                let serving = listener.try_clone()?.serve(seat, stop, open, gauge.clone());
+                let stop = self.stop.subscribe();
+                let serving = listener.try_clone()?.serve(seat, stop, Arc::clone(&gate));
                 self.accepting.spawn_on(serving, runtime);
             }
         }
         Ok(())
+    }
+
+    fn gate(&self, listener: &str) -> Arc<Gate> {
+        let (reloader, name) = (Arc::clone(&self.state.reloader), listener.to_owned());
+        let limits = Box::new(move || {
+            let serving = reloader.serving();
+            let config = serving.config();
+            let listener = config.listeners.iter().find(|listener| *listener.name == *name);
+            // No reload takes a listener away.
+            Arc::clone(listener.map_or(&config.limits.clients, |listener| &listener.limits))
+        });
+        let (connections, metrics) = (&self.connections, &self.state.metrics);
+        let refuser = self.proxy.refuser(listener);
+        Gate::new(listener, limits, connections, metrics, refuser, self.reserved_from)
     }
 
     /// Sees that every listener answers. Clients may have come in meanwhile; if this

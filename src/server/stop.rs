@@ -19,11 +19,10 @@ use super::{
 /// How long what is in flight may take after SIGINT.
 pub(super) const DRAIN_SHORT: Duration = Duration::from_secs(2);
 
-/// How long a connection may wait for its next request while the process drains: two
-/// looks. Its answer then says `Connection: close`, so that clients which are busy never
-/// see a connection end that they are about to use.
-const LOOK: Duration = Duration::from_millis(500);
-const LOOKS: u64 = 2;
+/// How long a connection may wait for its next request while the process drains. Its
+/// answer then says `Connection: close`, so that clients which are busy never see a
+/// connection end that they are about to use.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// How long a client may take to send a head whose first bytes are there.
 const HEAD: Duration = Duration::from_secs(1);
@@ -87,7 +86,7 @@ impl Server {
     }
 
     async fn wind_up(&mut self, end: End) -> Result<(), SuccessorEnded> {
-        let limits = self.state.reloader.serving().config().limits;
+        let limits = self.state.reloader.serving().config().limits.clone();
         match end {
             End::Replaced(handed_over) => {
                 let HandedOver { to, accepting } = *handed_over;
@@ -151,7 +150,7 @@ impl Server {
         let mut signals_expected = usize::from(successor.is_some());
         let mut is_stopping = successor.is_none();
         log::info!("what is in flight has {} s", limit.as_secs_f32());
-        tokio::spawn(Arc::clone(&self.connections).sweep(LOOK.min(limit), LOOKS));
+        self.connections.drain(IDLE.min(limit));
         self.workers.clean_up(HEAD.min(limit));
         let mut reports = interval(REPORT);
         let mut ended = Ok(());

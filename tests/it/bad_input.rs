@@ -100,7 +100,7 @@ fn hostile_cors_headers() {
     let refused = [
         ("10 KB of names",       allowed().header(acrh, &"x-a,".repeat(2560))),
         ("10 KB in one name",    allowed().header(acrh, &"x".repeat(10_240))),
-        ("10 KB over lines",     (0..100).fold(allowed(), |call, _| call.header(acrh, &"x".repeat(102)))),
+        ("10 KB over lines",     (0..60).fold(allowed(), |call, _| call.header(acrh, &"x".repeat(170)))),
         ("no token",             allowed().header(acrh, "x-a, x b")),
         ("two origins",          allowed().header("Origin", "https://a.example")),
         ("an allowed first",     preflight().header("Origin", "https://a.example, https://evil.example")),

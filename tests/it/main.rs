@@ -41,6 +41,8 @@ mod forwarding;
 #[cfg(feature = "server")]
 mod lifecycle;
 #[cfg(feature = "server")]
+mod limits;
+#[cfg(feature = "server")]
 mod metrics;
 #[cfg(feature = "server")]
 mod proxied;
@@ -58,3 +60,5 @@ mod upgrade;
 mod upstreams;
 #[cfg(feature = "server")]
 mod watched;
+#[cfg(feature = "server")]
+mod wire;

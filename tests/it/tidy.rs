@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The top-level modules from the bottom up. A module may name those of lower
 /// layers; an arrow within a layer is written down in [`SIDEWAYS`].
 const LAYERS: [&[&str]; 7] = [
-    &["cors", "edits", "route", "upstream"],
+    &["cors", "edits", "http1", "route", "upstream"],
     &["metrics", "refused", "diagnose", "config"],
     &["edge", "load", "snapshot", "explain", "diff", "carried"],
     &["proxy"],

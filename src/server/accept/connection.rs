@@ -1,52 +1,148 @@
 //! One accepted connection, as Pingora wants to see it.
 //!
-//! Pingora's own stream buffers 64 KiB of reads for each connection, idle or
-//! not, and its buffers cannot be set from outside its listener. This one reads
-//! straight into the 4 KiB that Pingora holds for a request head anyway, and
-//! buffers writes, so that a head and a small body leave in one segment.
+//! Pingora's own stream buffers 64 KiB of reads for each connection, idle or not, and it
+//! parses whatever comes. This one reads a head itself, hands on exactly the bytes of one
+//! request, and keeps every clock that a client can try: what a request waits for, it says
+//! by [`Wire`].
 
 use std::{
+    any::Any,
     future::poll_fn,
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
+    mem::{self, MaybeUninit},
     net::SocketAddr,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use pingora_core::{
-    apps::{HttpPersistentSettings, HttpServerApp},
-    protocols::{
-        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-        Stream, TimingDigest, UniqueID, UniqueIDType, http::ServerSession,
-        raw_connect::ProxyDigest,
-    },
+use bytes::{Buf, BufMut, BytesMut};
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    sync::watch,
+    runtime::Handle,
+    time::{Instant, timeout_at},
 };
 
-use super::connections::{IDLE, Open};
+use super::{clock::Clock, connections::Open, linger::linger, outgoing::Outgoing};
+use crate::{
+    config::ClientLimits,
+    http1::{
+        self, Body, Malformed,
+        chunked::{Decoder, LAST, OVERHEAD},
+    },
+    metrics::{Limit, Metrics},
+    proxy::{Ended, Wire},
+};
 
-/// Bytes that wait for a flush: an answer's head and a small body fit.
-const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+/// What a head is read into. Nearly every one fits, and Pingora parses it in place.
+const HEAD_BYTES: usize = 4 * 1024;
+
+/// What is read ahead of a request while the one before it is served: enough to see that
+/// the client is still there, and to go on at once.
+const AHEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// How much of a chunked body is decoded at a time, on the stack.
+const CHUNKED_BYTES: usize = 8 * 1024;
+
+/// Over how long a wait the least rate of a body is taken.
+const RATE_WINDOW: Duration = Duration::from_mins(1);
 
 /// One accepted connection.
 #[derive(Debug)]
 pub(in crate::server) struct Connection {
-    io: BufWriter<TcpStream>,
+    /// `None` once it is left to linger.
+    stream: Option<TcpStream>,
     digest: Arc<SocketDigest>,
-    /// Says that the connection is there, until it is dropped.
-    open: Open,
+    wire: Wire,
+    limits: Arc<ClientLimits>,
+    metrics: Metrics,
+    /// Says that the connection is there. `None` once it is left to linger.
+    open: Option<Open>,
+    inbound: Inbound,
+    /// What was read and belongs to no request yet, or to a tunnel.
+    ahead: BytesMut,
+    outgoing: Outgoing,
+    waits: Waits,
+}
+
+/// How far the request that is served was read.
+#[derive(Debug)]
+enum Inbound {
+    /// There is none.
+    Between,
+    /// So many bytes of its body are to come.
+    Length(u64),
+    /// Chunks of its body are to come.
+    Chunked(Decoder),
+    /// It was read whole.
+    Whole,
+    /// Where it ends cannot be known any more.
+    Lost,
+}
+
+/// What is waited for, and since when.
+#[derive(Debug, Default)]
+struct Waits {
+    clock: Clock,
+    /// For the client to send.
+    receiving: Option<Instant>,
+    /// For the client to take what is written.
+    sending: Option<Instant>,
+    /// For an upstream: [`Awaited::stage`](crate::proxy::Awaited::stage), and since when.
+    answer: Option<(u32, Instant)>,
+    /// The client of this request asked whether it may send its body, and no answer came yet.
+    to_continue: bool,
+    /// Of a body: how long it was waited for, and what came meanwhile.
+    rate: (Duration, u64),
+    /// Of a tunnel: when a byte passed.
+    tunnel: Option<Instant>,
+}
+
+/// What became of waiting for a request.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Its head, and with it as much of its body as is there.
+    Request(BytesMut),
+    /// None comes.
+    End,
+    /// What came is none, or took too long.
+    Refused(Refused),
+}
+
+/// A request that is refused before anyone sees it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) why: Why,
+    /// As much of it as is there.
+    pub(super) head: BytesMut,
+    pub(super) since: Instant,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Why {
+    Malformed(Malformed),
+    Slow,
 }
 
 impl Connection {
     /// A connection from `peer`. `open` is held for as long as it lives.
-    pub(in crate::server) fn new(stream: TcpStream, peer: SocketAddr, open: Open) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        wire: Wire,
+        limits: Arc<ClientLimits>,
+        metrics: Metrics,
+        open: Open,
+    ) -> Self {
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
@@ -54,93 +150,434 @@ impl Connection {
         // A fresh cell is empty, so this saves a system call and cannot fail.
         let _ = digest.peer_addr.set(Some(peer.into()));
         Self {
-            io: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
+            stream: Some(stream),
             digest: Arc::new(digest),
-            open,
+            wire,
+            limits,
+            metrics,
+            open: Some(open),
+            inbound: Inbound::Between,
+            ahead: BytesMut::new(),
+            outgoing: Outgoing::default(),
+            waits: Waits::default(),
         }
     }
 
-    /// Waits for the next request, or for the client to close. False: it has taken
-    /// too long.
+    /// The wire below a session of Pingora's: what [`FindWire`](crate::proxy::FindWire) is.
+    pub(in crate::server) fn wire_of(stream: &dyn Any) -> Option<&Wire> {
+        stream.downcast_ref::<Self>().map(|connection| &connection.wire)
+    }
+
+    /// The address of its other end.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.digest.peer_addr()?.as_inet().copied()
+    }
+
+    /// The limits that it was accepted under.
+    pub(super) fn limits(&self) -> &ClientLimits {
+        &self.limits
+    }
+
+    /// Waits for a request, and reads its head.
     ///
-    /// Out here nothing is held for the request but the connection itself, and no timer
-    /// runs: see [`Connections`](super::connections::Connections).
-    async fn request(&self) -> bool {
-        self.open.waits();
-        let stream = self.io.get_ref();
-        // What is wrong with it, reading will find.
-        let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
-        self.open.is_served()
-    }
-}
-
-/// Serves a connection to its end, request by request. A task of the runtime is to do
-/// nothing else, for it is aborted when it waits for too long.
-pub(in crate::server) async fn serve<A>(
-    app: Arc<A>,
-    connection: Connection,
-    stop: &watch::Receiver<bool>,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    let mut stream: Stream = Box::new(connection);
-    let mut settings: Option<HttpPersistentSettings> = None;
-    while waits_for_request(&stream).await {
-        let mut session = ServerSession::new_http1(stream);
-        match settings {
-            Some(settings) => settings.apply_to_session(&mut session),
-            None => session.set_keepalive(Some(IDLE.as_secs())),
+    /// While nothing of one has come, nothing is held for it but the connection itself, and
+    /// no timer runs: see [`Connections`](super::connections::Connections).
+    pub(super) async fn next(&mut self) -> Next {
+        self.inbound = Inbound::Between;
+        self.waits.receiving = None;
+        // RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.
+        while self.ahead.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+            self.ahead.advance(1);
         }
-        let Some(reused) = app.process_new_http(session, stop).await else { return };
-        (stream, settings) = reused.consume();
+        let mut head = mem::take(&mut self.ahead);
+        let Self { stream: Some(stream), open: Some(open), limits, .. } = self else {
+            return Next::End;
+        };
+        let mut seen = 0;
+        let mut begun: Option<Instant> = None;
+        loop {
+            if head.is_empty() {
+                open.waits();
+                // What is wrong with it, reading will find.
+                let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
+                if !open.is_served() {
+                    return Next::End;
+                }
+                head.reserve(HEAD_BYTES);
+            } else {
+                let line_ended = head.get(seen..).is_some_and(|new| new.contains(&b'\n'));
+                let read = if line_ended {
+                    http1::head::read(&head, &limits.heads)
+                } else {
+                    http1::head::begin(&head, &limits.heads).map(|()| None)
+                };
+                match read {
+                    Ok(None) => {}
+                    Ok(Some(found)) => return self.begin(found, head),
+                    Err(malformed) => {
+                        self.inbound = Inbound::Lost;
+                        let since = begun.unwrap_or_else(Instant::now);
+                        return Next::Refused(Refused {
+                            why: Why::Malformed(malformed),
+                            head,
+                            since,
+                        });
+                    }
+                }
+                seen = head.len();
+            }
+            match stream.try_read_buf(&mut head) {
+                Ok(0) => return Next::End,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if head.is_empty() {
+                        continue;
+                    }
+                    let since = *begun.get_or_insert_with(Instant::now);
+                    match timeout_at(since + limits.head, stream.readable()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Next::End,
+                        Err(_) => {
+                            self.inbound = Inbound::Lost;
+                            return Next::Refused(Refused { why: Why::Slow, head, since });
+                        }
+                    }
+                }
+                Err(_) => return Next::End,
+            }
+        }
+    }
+
+    /// Keeps what is no part of the request that begins, and gives what is.
+    fn begin(&mut self, found: http1::Head, mut head: BytesMut) -> Next {
+        let rest = head.len() - found.length;
+        self.inbound = match found.body {
+            Body::Length(length) => {
+                let there = usize::try_from(length).map_or(rest, |length| length.min(rest));
+                if there < rest {
+                    self.ahead = head.split_off(found.length + there);
+                }
+                match length - there as u64 {
+                    0 => Inbound::Whole,
+                    left => Inbound::Length(left),
+                }
+            }
+            Body::Chunked => {
+                if rest > 0 {
+                    self.ahead = head.split_off(found.length);
+                }
+                Inbound::Chunked(Decoder::default())
+            }
+        };
+        self.wire.begin();
+        self.waits.to_continue = found.expects_continue;
+        self.waits.answer = None;
+        self.waits.rate = (Duration::ZERO, 0);
+        Next::Request(head)
+    }
+
+    /// Whether the client may still send, so that closing now would reset it.
+    fn may_be_sent_more(&self) -> bool {
+        match self.inbound {
+            Inbound::Between | Inbound::Whole => !self.ahead.is_empty(),
+            Inbound::Length(_) | Inbound::Chunked(_) | Inbound::Lost => true,
+        }
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_read(cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Reads more of the body, of which `left` bytes are to come. Pingora asks for no more.
+    fn poll_length(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match self.poll_stream(cx, buf) {
+            Poll::Pending => self.poll_receiving(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                let read = (buf.filled().len() - before) as u64;
+                self.inbound = match left.checked_sub(read) {
+                    Some(0) => Inbound::Whole,
+                    Some(left) => Inbound::Length(left),
+                    None => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                };
+                Poll::Ready(self.received(read))
+            }
+        }
+    }
+
+    /// Reads more of a chunked body, and hands on what is in it as one chunk.
+    fn poll_chunked(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut room = [MaybeUninit::<u8>::uninit(); CHUNKED_BYTES];
+        let room_for = buf.remaining().saturating_sub(OVERHEAD + LAST.len()).min(CHUNKED_BYTES);
+        let Some(room) = room.get_mut(..room_for).filter(|room| !room.is_empty()) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        };
+        loop {
+            let mut raw = ReadBuf::uninit(room);
+            if self.ahead.is_empty() {
+                match self.poll_stream(cx, &mut raw) {
+                    Poll::Pending => return self.poll_receiving(cx),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    // The client has closed: the end that is due does not come.
+                    Poll::Ready(Ok(())) if raw.filled().is_empty() => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(())) => {}
+                }
+            } else {
+                let bytes = self.ahead.len().min(raw.remaining());
+                raw.put_slice(self.ahead.get(..bytes).unwrap_or_default());
+                self.ahead.advance(bytes);
+            }
+            let Inbound::Chunked(decoder) = &mut self.inbound else {
+                return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            };
+            let raw = raw.filled_mut();
+            let (bytes, used) = match decoder.decode(raw) {
+                Ok(found) => found,
+                Err(malformed) => {
+                    self.inbound = Inbound::Lost;
+                    return Poll::Ready(Err(Ended::Body(malformed).into_error()));
+                }
+            };
+            let is_done = decoder.is_done();
+            let piece = raw.get(..bytes).unwrap_or_default();
+            if !piece.is_empty() {
+                // There is room, so this cannot fail.
+                let _ = write!(BufMut::writer(&mut *buf), "{:x}\r\n", piece.len());
+                buf.put_slice(piece);
+                buf.put_slice(b"\r\n");
+            }
+            if is_done {
+                buf.put_slice(LAST);
+                // What is behind it came before what is still unread of the last piece.
+                let behind = raw.get(used..).unwrap_or_default();
+                if !behind.is_empty() {
+                    let later = mem::take(&mut self.ahead);
+                    self.ahead.extend_from_slice(behind);
+                    self.ahead.extend_from_slice(&later);
+                }
+                self.inbound = Inbound::Whole;
+            }
+            let received = self.received(raw.len() as u64);
+            if is_done || bytes > 0 || received.is_err() {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    /// The client sends nothing just now, though it should.
+    fn poll_receiving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It waits for a word of the upstream's, so that one is late.
+        if self.waits.to_continue && self.wire.awaited().is_some() {
+            return self.poll_answer(cx);
+        }
+        let since = *self.waits.receiving.get_or_insert_with(Instant::now);
+        ready!(self.waits.clock.poll(since + self.limits.body_idle, cx));
+        self.end(Limit::BodyIdle)
+    }
+
+    /// Bytes of a body have come.
+    fn received(&mut self, bytes: u64) -> io::Result<()> {
+        self.waits.to_continue = false;
+        let Some(since) = self.waits.receiving.take() else { return Ok(()) };
+        let Some(least) = self.limits.body_rate else { return Ok(()) };
+        let (waited, came) = &mut self.waits.rate;
+        *waited += since.elapsed();
+        *came += bytes;
+        if *waited < RATE_WINDOW {
+            return Ok(());
+        }
+        let is_slow = *came < least.get().saturating_mul(waited.as_secs());
+        self.waits.rate = (Duration::ZERO, 0);
+        if is_slow { Err(self.reached(Limit::BodyRate)) } else { Ok(()) }
+    }
+
+    /// The request is whole, so the upstream is waited for. Looks whether the client is
+    /// still there: what it sends meanwhile is its next request.
+    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ahead.len() < AHEAD_BYTES_MAX {
+            let mut room = [MaybeUninit::<u8>::uninit(); 1024];
+            let mut read = ReadBuf::uninit(&mut room);
+            match self.poll_stream(cx, &mut read) {
+                Poll::Pending => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                // It has closed.
+                Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(read.filled()),
+            }
+        }
+        self.poll_answer(cx)
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(awaited) = self.wire.awaited() else { return Poll::Pending };
+        let since = match self.waits.answer {
+            Some((stage, since)) if stage == awaited.stage => since,
+            _ => Instant::now(),
+        };
+        self.waits.answer = Some((awaited.stage, since));
+        ready!(self.waits.clock.poll(since + awaited.limit, cx));
+        Poll::Ready(Err(Ended::Answer.into_error()))
+    }
+
+    /// Passes on what a client sends after its connection was upgraded.
+    fn poll_tunnel(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let bytes = self.ahead.len().min(buf.remaining());
+            buf.put_slice(self.ahead.get(..bytes).unwrap_or_default());
+            self.ahead.advance(bytes);
+            return Poll::Ready(Ok(()));
+        }
+        match self.poll_stream(cx, buf) {
+            Poll::Pending => {
+                let since = *self.waits.tunnel.get_or_insert_with(Instant::now);
+                ready!(self.waits.clock.poll(since + self.limits.tunnel_idle, cx));
+                self.end(Limit::TunnelIdle)
+            }
+            Poll::Ready(read) => {
+                self.waits.tunnel = None;
+                Poll::Ready(read)
+            }
+        }
+    }
+
+    /// Notes whether the client has taken what was written.
+    fn sent<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(written) = written {
+            self.waits.sending = None;
+            self.waits.tunnel = None;
+            // Interim answers do not put the final one off.
+            if self.wire.is_answered() {
+                self.waits.answer = None;
+            }
+            self.waits.to_continue = false;
+            return Poll::Ready(written);
+        }
+        let since = *self.waits.sending.get_or_insert_with(Instant::now);
+        ready!(self.waits.clock.poll(since + self.limits.send, cx));
+        // It takes nothing, so it is told nothing.
+        self.inbound = Inbound::Between;
+        self.ahead.clear();
+        Poll::Ready(Err(self.reached(Limit::Send)))
+    }
+
+    fn end<T>(&mut self, limit: Limit) -> Poll<io::Result<T>> {
+        Poll::Ready(Err(self.reached(limit)))
+    }
+
+    fn reached(&self, limit: Limit) -> io::Error {
+        self.metrics.limit_reached(self.wire.listener(), limit);
+        Ended::Limit(limit).into_error()
     }
 }
 
-async fn waits_for_request(stream: &Stream) -> bool {
-    match (**stream).as_any().downcast_ref::<Connection>() {
-        Some(connection) => connection.request().await,
-        // Pingora gives back what it was given.
-        None => true,
+impl Drop for Connection {
+    /// Whoever is still sending gets to read the answer first.
+    fn drop(&mut self) {
+        if !self.may_be_sent_more() {
+            return;
+        }
+        // Fails where the thread ends, and what it serves with it.
+        let (Ok(runtime), Some(stream), Some(open)) =
+            (Handle::try_current(), self.stream.take(), self.open.take())
+        else {
+            return;
+        };
+        let (pause, metrics) = (self.limits.linger, self.metrics.clone());
+        let listener = Arc::clone(self.wire.listener());
+        runtime.spawn(async move {
+            if linger(stream, pause).await {
+                metrics.limit_reached(&listener, Limit::Linger);
+            }
+            drop(open);
+        });
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let this = self.get_mut();
+        if this.wire.is_tunnel() {
+            return this.poll_tunnel(cx, buf);
+        }
+        match this.inbound {
+            Inbound::Length(left) => this.poll_length(cx, buf, left),
+            Inbound::Chunked(_) => this.poll_chunked(cx, buf),
+            Inbound::Whole => this.poll_whole(cx),
+            // Nobody reads where nothing belongs to a request.
+            Inbound::Between | Inbound::Lost => {
+                Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
+            }
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let written = this.outgoing.poll_write(Pin::new(stream), cx, bytes);
+        this.sent(cx, written)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let written = this.outgoing.poll_write_vectored(Pin::new(stream), cx, pieces);
+        this.sent(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let flushed = this.outgoing.poll_flush(Pin::new(stream), cx);
+        this.sent(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        ready!(self.as_mut().poll_flush(cx))?;
+        match &mut self.get_mut().stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -154,7 +591,7 @@ impl Shutdown for Connection {
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
-        self.io.get_ref().as_raw_fd()
+        self.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 

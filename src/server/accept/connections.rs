@@ -1,7 +1,8 @@
 //! Who is connected: to be waited for, to be named, and to be sent away when idle.
 
 use std::{
-    net::SocketAddr,
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,18 +10,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
-use tokio::{sync::Notify, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::timeout,
+};
 
-/// How long a connection may wait for its next request, or for its first.
-pub(in crate::server) const IDLE: Duration = Duration::from_secs(75);
+use crate::{config::ClientLimits, metrics::Held};
 
-/// How often it is looked who has waited too long.
-pub(in crate::server) const SWEEP: Duration = Duration::from_secs(5);
+/// How often to look for connections that have waited too long, at the least.
+const SWEEP: Duration = Duration::from_secs(5);
 
-/// A connection serves a request. Otherwise its state is the sweep at which it
-/// began to wait.
+/// How many looks there are in the time that a connection may wait.
+const LOOKS: u32 = 8;
+
+/// A connection serves a request. Otherwise its state is the number of its wait.
 const BUSY: u64 = 0;
 
 /// A connection has waited too long, and no request will be read from it.
@@ -28,15 +35,49 @@ const ENDED: u64 = u64::MAX;
 
 /// The open connections of a process.
 ///
-/// Its lock is taken when a connection begins and when it ends, and by the sweep; no
-/// request takes it. A timer for each connection and request would do what the sweep
-/// does, and cost more than a look-up of the route.
+/// One lock is taken when a connection begins and when it ends, and by the sweep; no
+/// request takes it. It is one for the process and not for each worker, since a client is
+/// counted wherever it comes in, and a drain waits for all. A timer for each connection and
+/// request would do what the sweep does, and cost more than a look-up of the route.
 #[derive(Debug)]
 pub(in crate::server) struct Connections {
-    open: Mutex<Slab<Entry>>,
+    open: Mutex<Noted>,
     none_left: Notify,
-    /// Counts sweeps, from 1.
-    sweep: AtomicU64,
+    /// How fast the sweep goes.
+    pace: watch::Sender<Pace>,
+}
+
+/// How fast the sweep goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Pace {
+    /// The shortest time that a connection may wait, of those that are open.
+    shortest: Duration,
+    /// The process drains: no connection may wait for longer than this, from then on.
+    draining: Option<(Duration, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    connections: Slab<Entry>,
+    /// Of clients whose connections are counted.
+    clients: HashMap<Client, u32>,
+}
+
+/// Who counts as one client: an IPv4 address, or an IPv6 network of 64 bits, of which a
+/// machine gets one and may use every address.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Client(IpAddr);
+
+impl Client {
+    fn of(peer: SocketAddr) -> Self {
+        match peer.ip().to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 64 << 64;
+                Self(Ipv6Addr::from(network).into())
+            }
+            address @ IpAddr::V4(_) => Self(address),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,20 +85,25 @@ struct Entry {
     peer: SocketAddr,
     listener: Arc<str>,
     since: Instant,
+    /// How long it may wait for a request.
+    idle: Duration,
     state: Arc<AtomicU64>,
+    /// The wait in which the sweep saw it last, and since when it has seen that one.
+    seen: (u64, Instant),
     /// `None` for the moment until it has been started.
     task: Option<AbortHandle>,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { open: Mutex::default(), none_left: Notify::new(), sweep: AtomicU64::new(1) }
+        let pace = Pace { shortest: SWEEP * LOOKS, draining: None };
+        Self { open: Mutex::default(), none_left: Notify::new(), pace: watch::Sender::new(pace) }
     }
 }
 
 /// One open connection, as it is shown.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(in crate::server) struct Client {
+pub(in crate::server) struct Connected {
     address: SocketAddr,
     listener: String,
     /// How long ago it was accepted.
@@ -65,75 +111,123 @@ pub(in crate::server) struct Client {
 }
 
 impl Connections {
-    /// Notes a connection, until what is returned is dropped.
-    pub(in crate::server) fn open(self: &Arc<Self>, peer: SocketAddr, listener: &Arc<str>) -> Open {
+    /// Notes a connection that may wait for `idle`, and counts it in `gauge`, until what is
+    /// returned is dropped. `None`: its client has as many as it may have already.
+    pub(in crate::server) fn open(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        listener: &Arc<str>,
+        gauge: &IntGauge,
+        ClientLimits { idle, connections_per_client: per_client, .. }: ClientLimits,
+    ) -> Option<Open> {
         let state = Arc::new(AtomicU64::new(BUSY));
+        let now = Instant::now();
         let entry = Entry {
             peer,
             listener: Arc::clone(listener),
-            since: Instant::now(),
+            since: now,
+            idle,
             state: Arc::clone(&state),
+            seen: (BUSY, now),
             task: None,
         };
-        let place = Place { slot: self.lock().insert(entry), state };
-        Open { connections: Arc::clone(self), place }
+        let client = per_client.map(|limit| (Client::of(peer), limit));
+        let mut open = self.lock();
+        if let Some((client, limit)) = client {
+            let count = open.clients.entry(client).or_default();
+            if *count >= limit.get() {
+                return None;
+            }
+            *count += 1;
+        }
+        let slot = Slot { index: open.connections.insert(entry), state };
+        drop(open);
+        if idle < self.pace.borrow().shortest {
+            self.pace.send_modify(|pace| pace.shortest = pace.shortest.min(idle));
+        }
+        let client = client.map(|(client, _)| client);
+        let connections = Arc::clone(self);
+        Some(Open { connections, slot, client, waits: BUSY, _counted: Held::new(gauge) })
     }
 
     /// Notes which task serves a connection.
-    pub(in crate::server) fn serves(&self, Place { slot, state }: &Place, task: AbortHandle) {
+    pub(in crate::server) fn serves(&self, Slot { index, state }: &Slot, task: AbortHandle) {
         // It may have ended already, and another one may have its slot.
-        if let Some(entry) = self.lock().get_mut(*slot)
+        if let Some(entry) = self.lock().connections.get_mut(*index)
             && Arc::ptr_eq(&entry.state, state)
         {
             entry.task = Some(task);
         }
     }
 
-    /// Looks every so often, for ever, and ends connections that have waited for a
-    /// request since this many looks.
-    pub(in crate::server) async fn sweep(self: Arc<Self>, every: Duration, looks: u64) {
+    /// From now on no connection may wait for longer than this.
+    pub(in crate::server) fn drain(&self, idle: Duration) {
+        let draining = Some((idle, Instant::now()));
+        self.pace.send_modify(|pace| *pace = Pace { draining, ..*pace });
+    }
+
+    /// Ends connections that have waited for too long, for ever. A connection is ended
+    /// between its time and a few looks more.
+    pub(in crate::server) async fn sweep(self: Arc<Self>) {
+        let mut pace = self.pace.subscribe();
         loop {
-            sleep(every).await;
-            let now = self.sweep.fetch_add(1, Ordering::Relaxed) + 1;
-            self.end_idle(now.saturating_sub(looks));
+            let Pace { shortest, draining } = *pace.borrow_and_update();
+            let shortest = draining.map_or(shortest, |(idle, _)| idle.min(shortest));
+            let every = SWEEP.min(shortest / LOOKS).max(Duration::from_millis(10));
+            // Told to go faster, it looks at once.
+            let _ = timeout(every, pace.changed()).await;
+            let draining = pace.borrow().draining;
+            self.end_idle(Instant::now(), draining);
         }
     }
 
-    /// Ends those that have waited since this sweep, or longer.
-    fn end_idle(&self, since: u64) {
-        for (_, entry) in self.lock().iter() {
+    /// Ends those that have waited too long by now.
+    fn end_idle(&self, now: Instant, draining: Option<(Duration, Instant)>) {
+        let mut ended = Vec::new();
+        for (_, entry) in &mut self.lock().connections {
             let state = entry.state.load(Ordering::Relaxed);
-            let waits = (BUSY + 1..=since).contains(&state);
-            // A request that comes at this moment finds the state changed, or changes it.
-            let is_ended = || {
-                let exchange = (Ordering::AcqRel, Ordering::Relaxed);
-                entry.state.compare_exchange(state, ENDED, exchange.0, exchange.1).is_ok()
-            };
-            if waits
-                && is_ended()
-                && let Some(task) = &entry.task
-            {
-                task.abort();
+            if state != entry.seen.0 {
+                entry.seen = (state, now);
+                continue;
             }
+            let (idle, since) = match draining {
+                Some((idle, began)) => (entry.idle.min(idle), entry.seen.1.max(began)),
+                None => (entry.idle, entry.seen.1),
+            };
+            if matches!(state, BUSY | ENDED) || now.saturating_duration_since(since) < idle {
+                continue;
+            }
+            // Without a task yet it is looked at again.
+            let Some(task) = &entry.task else { continue };
+            // A request that comes at this moment finds the state changed, or changes it.
+            let exchange = (Ordering::AcqRel, Ordering::Relaxed);
+            if entry.state.compare_exchange(state, ENDED, exchange.0, exchange.1).is_ok() {
+                ended.push(task.clone());
+            }
+        }
+        // Not under the lock: the end of a task takes it.
+        for task in ended {
+            task.abort();
         }
     }
 
     /// How many there are.
     pub(in crate::server) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().connections.len()
     }
 
     /// The oldest ones, `limit` at most.
-    pub(in crate::server) fn oldest(&self, limit: usize) -> Vec<Client> {
+    pub(in crate::server) fn oldest(&self, limit: usize) -> Vec<Connected> {
         let mut open: Vec<(Instant, SocketAddr, Arc<str>)> = self
             .lock()
+            .connections
             .iter()
             .map(|(_, entry)| (entry.since, entry.peer, Arc::clone(&entry.listener)))
             .collect();
         open.sort_unstable_by_key(|&(since, ..)| since);
         open.truncate(limit);
         open.into_iter()
-            .map(|(since, address, listener)| Client {
+            .map(|(since, address, listener)| Connected {
                 address,
                 listener: listener.to_string(),
                 seconds: since.elapsed().as_secs(),
@@ -149,7 +243,7 @@ impl Connections {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slab<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,39 +252,52 @@ impl Connections {
 #[derive(Debug)]
 pub(in crate::server) struct Open {
     connections: Arc<Connections>,
-    place: Place,
+    slot: Slot,
+    /// Whose connections are counted, if they are.
+    client: Option<Client>,
+    /// How often it has waited.
+    waits: u64,
+    _counted: Held,
 }
 
 /// Where a connection is noted.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Place {
-    slot: usize,
+pub(in crate::server) struct Slot {
+    index: usize,
     state: Arc<AtomicU64>,
 }
 
 impl Open {
     /// Where it is noted.
-    pub(in crate::server) fn place(&self) -> &Place {
-        &self.place
+    pub(in crate::server) fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// From now on it waits for a request.
-    pub(in crate::server) fn waits(&self) {
-        let sweep = self.connections.sweep.load(Ordering::Relaxed);
-        self.place.state.store(sweep, Ordering::Release);
+    pub(in crate::server) fn waits(&mut self) {
+        self.waits += 1;
+        self.slot.state.store(self.waits, Ordering::Release);
     }
 
     /// Whether the request that comes may be served: it has not waited too long.
     pub(in crate::server) fn is_served(&self) -> bool {
-        self.place.state.swap(BUSY, Ordering::AcqRel) != ENDED
+        self.slot.state.swap(BUSY, Ordering::AcqRel) != ENDED
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
-        open.try_remove(self.place.slot);
-        if open.is_empty() {
+        open.connections.try_remove(self.slot.index);
+        if let Some(client) = self.client
+            && let Some(count) = open.clients.get_mut(&client)
+        {
+            *count -= 1;
+            if *count == 0 {
+                open.clients.remove(&client);
+            }
+        }
+        if open.connections.is_empty() {
             // Kept for who comes to wait later; it looks once more then.
             self.connections.none_left.notify_one();
         }
@@ -201,37 +308,105 @@ impl Drop for Open {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use std::future::pending;
+    use std::{future::pending, num::NonZeroU32};
 
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(75);
+
+    fn noted(connections: &Arc<Connections>, peer: &str, limit: u32) -> Option<Open> {
+        let limits = ClientLimits {
+            connections_per_client: NonZeroU32::new(limit),
+            ..ClientLimits::default()
+        };
+        let gauge = IntGauge::new("a", "b").unwrap();
+        connections.open(peer.parse().unwrap(), &Arc::from("http"), &gauge, limits)
+    }
+
     /// A connection whose task never ends by itself.
     fn open(connections: &Arc<Connections>) -> (Open, tokio::task::JoinHandle<()>) {
-        let open = connections.open(SocketAddr::from(([127, 0, 0, 1], 1)), &Arc::from("http"));
+        let open = noted(connections, "127.0.0.1:1", 0).unwrap();
         let task = tokio::spawn(pending());
-        connections.serves(open.place(), task.abort_handle());
+        connections.serves(open.slot(), task.abort_handle());
         (open, task)
     }
 
     #[tokio::test]
     async fn who_waits_is_sent_away_and_who_is_served_is_not() {
         let connections = Arc::<Connections>::default();
-        let (waiting, waiting_task) = open(&connections);
-        let (served, served_task) = open(&connections);
-        let (late, _late_task) = open(&connections);
-        for open in [&waiting, &served] {
-            open.waits();
-        }
+        let (mut waiting, waiting_task) = open(&connections);
+        let (mut served, served_task) = open(&connections);
+        let (mut late, _late_task) = open(&connections);
+        let start = Instant::now();
+        let look = |seconds| connections.end_idle(start + Duration::from_secs(seconds), None);
+        waiting.waits();
+        served.waits();
+        look(5);
         assert!(served.is_served(), "its request came in time");
-        connections.sweep.fetch_add(1, Ordering::Relaxed);
         late.waits();
-        connections.end_idle(1);
+        look(79);
+        assert!(!waiting_task.is_finished(), "seen to wait for 74 s");
+        look(80);
         assert!(waiting_task.await.unwrap_err().is_cancelled());
         assert!(!waiting.is_served(), "a request that comes now is too late");
         assert!(late.is_served(), "it has waited for less");
-        connections.end_idle(ENDED - 1);
+        look(10_000);
         assert!(!served_task.is_finished());
-        served_task.abort();
+        // One more wait is another one.
+        late.waits();
+        look(10_001);
+        assert!(late.is_served());
+    }
+
+    /// A drain gives each of them as long, however long it has waited, and no longer than
+    /// it would have had.
+    #[tokio::test]
+    async fn who_waits_when_a_drain_begins() {
+        let connections = Arc::<Connections>::default();
+        let (mut waiting, task) = open(&connections);
+        let start = Instant::now();
+        let (pause, began) = (Duration::from_secs(1), start + Duration::from_mins(1));
+        let look = |after| connections.end_idle(began + after, Some((pause, began)));
+        waiting.waits();
+        connections.end_idle(start, None);
+        look(Duration::ZERO);
+        look(pause / 2);
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        look(pause);
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    /// A connection that the sweep sees before its task is known is ended later.
+    #[tokio::test]
+    async fn a_task_that_is_not_known_yet() {
+        let connections = Arc::<Connections>::default();
+        let mut early = noted(&connections, "127.0.0.1:1", 0).unwrap();
+        early.waits();
+        let now = Instant::now();
+        connections.end_idle(now, None);
+        connections.end_idle(now + IDLE, None);
+        let task = tokio::spawn(pending::<()>());
+        connections.serves(early.slot(), task.abort_handle());
+        connections.end_idle(now + IDLE, None);
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn connections_of_a_client() {
+        let connections = Arc::<Connections>::default();
+        let first = noted(&connections, "192.0.2.1:1", 2);
+        let second = noted(&connections, "[::ffff:192.0.2.1]:2", 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(noted(&connections, "192.0.2.1:3", 2).is_none());
+        assert!(noted(&connections, "192.0.2.2:3", 2).is_some());
+        drop(first);
+        assert!(noted(&connections, "192.0.2.1:3", 2).is_some());
+        let network = [noted(&connections, "[2001:db8::1]:1", 1)];
+        assert!(noted(&connections, "[2001:db8::2:1]:1", 1).is_none());
+        assert!(noted(&connections, "[2001:db8:0:1::1]:1", 1).is_some());
+        drop((network, second));
+        assert!(connections.lock().clients.is_empty());
     }
 
     #[tokio::test]

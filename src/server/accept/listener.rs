@@ -5,21 +5,22 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     os::fd::OwnedFd,
     sync::Arc,
-    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use pingora_core::apps::HttpServerApp;
-use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use super::{
-    connections::Connections,
+    gate::Gate,
     sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
-    workers::{AcceptedBy, Seat},
+    workers::Seat,
 };
-use crate::server::COMPLAINT_PAUSE;
+use crate::{metrics::Limit, server::COMPLAINT_PAUSE};
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.
@@ -27,6 +28,12 @@ const BACKLOG: i32 = 65_535;
 
 /// How long accepting pauses when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often to try once more at a stop, where there is none.
+const EXHAUSTED_TRIES: u32 = 20;
+
+/// How often to look whether a listener that is full is so still.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A bound socket, not accepted from yet.
 #[derive(Debug)]
@@ -145,53 +152,103 @@ impl Bound {
     }
 
     /// Accepts connections until `stop` turns true, those included that the kernel has
-    /// accepted by then, and gives them to the workers of `seat`. Each is noted in
-    /// `open`, and counted in `gauge`.
+    /// accepted by then, and gives them to the workers of `seat`, by way of `gate`.
     pub(in crate::server) async fn serve<A>(
         self,
         seat: Seat<A>,
         mut stop: watch::Receiver<bool>,
-        open: Arc<Connections>,
-        gauge: IntGauge,
+        gate: Arc<Gate>,
     ) -> io::Result<()>
     where
         A: HttpServerApp + Send + Sync + 'static,
     {
         let _held = self.held;
         let listener = TcpListener::from_std(self.socket)?;
-        let accepted_by = AcceptedBy { listener: short_name(&self.name).into(), open, gauge };
-        let serve = |stream, peer, stop| seat.serve(stream, peer, &accepted_by, stop);
-        let mut complained: Option<Instant> = None;
+        let mut complaints = Complaints::new(&self.name);
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stopped| *stopped) => break,
-                accepted = listener.accept() => accepted,
+                accepted = accept(&listener, &gate, &mut complaints) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => serve(stream, peer, stop.clone()),
+                Ok((stream, peer)) if !gate.is_reserved(&stream) => {
+                    seat.serve(stream, peer, &gate, stop.clone());
+                }
+                Ok((stream, _)) => {
+                    gate.reached(Limit::Descriptors);
+                    drop(stream);
+                    complaints
+                        .make("closes connections: clients have all descriptors but a reserve");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
                 // Everything but a lack of descriptors or memory concerns the one
                 // connection that is gone before it was accepted.
                 Err(error) if is_exhaustion(&error) => {
-                    if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE) {
-                        log::error!("{} cannot accept: {error}", self.name);
-                        complained = Some(Instant::now());
-                    }
+                    complaints.make(&format!("cannot accept: {error}"));
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 Err(_) => {}
             }
         }
-        // Whoever waits in the kernel's queue would be reset.
-        for _ in 0..BACKLOG {
-            match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok((stream, peer))) => serve(stream, peer, stop.clone()),
-                Poll::Ready(Err(error)) if is_exhaustion(&error) => break,
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => break,
+        // Whoever waits in the kernel's queue would be reset. Asked for each, and not by way
+        // of the runtime, which gives a task no more than 128 turns.
+        let listener = listener.into_std()?;
+        let mut tries = EXHAUSTED_TRIES;
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    seat.serve(TcpStream::from_std(stream)?, peer, &gate, stop.clone());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Some that are served end soon.
+                Err(error) if is_exhaustion(&error) && tries > 0 => {
+                    tries -= 1;
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+                Err(error) if is_exhaustion(&error) => return Err(error),
+                Err(_) => {}
             }
         }
-        Ok(())
+    }
+}
+
+/// The next connection, once there may be one more.
+async fn accept(
+    listener: &TcpListener,
+    gate: &Gate,
+    complaints: &mut Complaints<'_>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut is_counted = false;
+    while gate.is_full() {
+        if !is_counted {
+            gate.reached(Limit::Connections);
+            complaints.make("accepts no more: as many connections are open as may be");
+        }
+        is_counted = true;
+        // Whoever waits is in the kernel's queue, and notices nothing of this.
+        tokio::time::sleep(FULL_PAUSE).await;
+    }
+    listener.accept().await
+}
+
+/// Speaks of trouble with a listener once in a while.
+struct Complaints<'n> {
+    listener: &'n str,
+    last: Option<Instant>,
+}
+
+impl<'n> Complaints<'n> {
+    fn new(listener: &'n str) -> Self {
+        Self { listener, last: None }
+    }
+
+    fn make(&mut self, what: &str) {
+        if self.last.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE) {
+            log::error!("{} {what}", self.listener);
+            self.last = Some(Instant::now());
+        }
     }
 }
 

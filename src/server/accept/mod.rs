@@ -1,8 +1,14 @@
 //! Connections: where they come in, who serves them, and when they end.
 
+mod clock;
 pub(in crate::server) mod connection;
 pub(in crate::server) mod connections;
+pub(in crate::server) mod gate;
+mod h1;
+mod linger;
 pub(in crate::server) mod listener;
+mod outgoing;
+pub(in crate::server) mod reserve;
 pub(in crate::server) mod self_check;
 pub(in crate::server) mod sockets;
 pub(in crate::server) mod workers;

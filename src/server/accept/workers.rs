@@ -21,7 +21,6 @@ use std::{
 };
 
 use pingora_core::apps::HttpServerApp;
-use prometheus::IntGauge;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle},
@@ -29,11 +28,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    connection::{self, Connection},
-    connections::Connections,
-};
-use crate::metrics::Held;
+use super::{gate::Gate, h1};
 
 /// By how many connections a worker may be ahead of the least busy one, before it hands
 /// new ones over. Handing over costs a few system calls, so short connections, which
@@ -121,33 +116,28 @@ where
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        by: &AcceptedBy,
+        gate: &Arc<Gate>,
         stop: watch::Receiver<bool>,
     ) {
         let Some((index, worker)) = self.choose() else { return };
+        let limits = gate.limits();
+        let Some(open) = gate.admit(peer, &limits) else { return };
         // A stream belongs to the runtime that it was made in.
         let stream = if index == self.own { Ok(stream) } else { Err(stream.into_std()) };
-        let noted = by.open.open(peer, &by.listener);
-        let place = noted.place().clone();
-        let held = (Held::new(&by.gauge), worker.connections.hold());
-        let app = Arc::clone(&worker.app);
+        let slot = open.slot().clone();
+        let held = worker.connections.hold();
+        let (app, at) = (Arc::clone(&worker.app), Arc::clone(gate));
         let task = worker.runtime.spawn(async move {
             let _held = held;
             let stream = stream.or_else(|moved| moved.and_then(TcpStream::from_std));
             // Else the system is out of memory for another one to watch.
             if let Ok(stream) = stream {
-                connection::serve(app, Connection::new(stream, peer, noted), &stop).await;
+                let connection = Box::new(at.connection(stream, peer, limits, open));
+                h1::serve(app, connection, at.refuser(), &stop).await;
             }
         });
-        by.open.serves(&place, task.abort_handle());
+        gate.started(&slot, task.abort_handle());
     }
-}
-
-/// Where a connection was accepted, is noted and counted.
-pub(in crate::server) struct AcceptedBy {
-    pub(in crate::server) listener: Arc<str>,
-    pub(in crate::server) open: Arc<Connections>,
-    pub(in crate::server) gauge: IntGauge,
 }
 
 /// The threads that serve, running.

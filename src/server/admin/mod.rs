@@ -39,7 +39,8 @@ use crate::{
     explain::{Asked, explain},
     server::{
         accept::{
-            connections::{Connections, IDLE, SWEEP},
+            connections::Connections,
+            gate::Gate,
             listener::{BindError, Bound},
             sockets::{Address, Description, Given, Shared},
             workers::Seat,
@@ -111,7 +112,7 @@ impl Listeners {
             Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
         };
         let (open, privileged) = (app(false), app(true));
-        let connections = state.metrics.connections(NAME);
+        let metrics = state.metrics.clone();
         for bound in &self.tcp {
             log::info!("admin listens on {}", bound.address);
         }
@@ -121,11 +122,11 @@ impl Listeners {
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let noted = Arc::new(Connections::default());
-                let looks = IDLE.as_secs() / SWEEP.as_secs();
-                tokio::spawn(Arc::clone(&noted).sweep(SWEEP, looks));
+                tokio::spawn(Arc::clone(&noted).sweep());
+                let gate = Gate::plain(NAME, &noted, &metrics);
                 for bound in self.tcp {
-                    let (seat, noted) = (Seat::only(Arc::clone(&open)), Arc::clone(&noted));
-                    tokio::spawn(bound.serve(seat, stop.clone(), noted, connections.clone()));
+                    let seat = Seat::only(Arc::clone(&open));
+                    tokio::spawn(bound.serve(seat, stop.clone(), Arc::clone(&gate)));
                 }
                 for socket in self.unix {
                     tokio::spawn(socket.serve(Arc::clone(&privileged), stop.clone(), held.clone()));

@@ -24,7 +24,7 @@ use tokio::{io::Interest, net::UnixStream};
 
 use crate::{
     carried::Carried,
-    server::accept::{connections::Client, sockets::Description},
+    server::accept::{connections::Connected, sockets::Description},
 };
 
 /// Raised where a message changes so that the other side would misread it. A process
@@ -81,7 +81,7 @@ pub(in crate::server) struct Draining {
     pub(in crate::server) seconds: u64,
     pub(in crate::server) connections: usize,
     /// The oldest of them.
-    pub(in crate::server) clients: Vec<Client>,
+    pub(in crate::server) clients: Vec<Connected>,
 }
 
 /// One end. tokio's type awaits that it is ready; no stream is read or written by it,

@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     /// Nobody reads its stdout before this opens.
     stdout_after: Option<Gate>,
+    /// Its limit of open files.
+    descriptors: Option<u32>,
 }
 
 impl Corsac {
@@ -56,6 +58,7 @@ impl Corsac {
             config: "corsac.toml".to_owned(),
             environment: Vec::new(),
             stdout_after: None,
+            descriptors: None,
         }
     }
 
@@ -81,6 +84,25 @@ impl Corsac {
     pub(crate) fn admin_address(&self) -> SocketAddr {
         let line = self.await_stderr("admin listens on 127.", 1);
         line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// What its admin listener says on `/metrics`.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> String {
+        Call::new(self.admin_address(), "GET", "/metrics").send().text()
+    }
+
+    /// Awaits this line of [`Self::metrics`]: some things are counted after they were seen.
+    #[track_caller]
+    pub(crate) fn await_metric(&self, line: &str) {
+        let started = Instant::now();
+        loop {
+            let text = self.metrics();
+            if text.lines().any(|there| there == line) {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "{line} is not in\n{text}");
+        }
     }
 
     /// Every address that it says it listens on, with the listener's name.
@@ -243,6 +265,12 @@ impl Setup {
         self.start()
     }
 
+    /// It may have this many open files.
+    pub(crate) fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
     /// Nobody reads its stdout before this opens.
     pub(crate) fn stdout_after(mut self, gate: &Gate) -> Self {
         self.stdout_after = Some(gate.clone());
@@ -291,7 +319,17 @@ impl Setup {
 
     fn command(&self, name: &str) -> Command {
         let config = self.workdir.path().join(&self.config);
-        let mut command = corsac(self.workdir.path());
+        let mut command = match self.descriptors {
+            // The shell's own `ulimit`: `std` sets none.
+            Some(limit) => {
+                let mut command = Command::new("sh");
+                let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+                command.args(["-c", &script, env!("CARGO_BIN_EXE_corsac")]);
+                command.current_dir(self.workdir.path()).env_remove("RUST_LOG");
+                command
+            }
+            None => corsac(self.workdir.path()),
+        };
         command.arg(name);
         if name == "run" {
             command.arg("--config");

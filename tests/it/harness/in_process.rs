@@ -30,7 +30,7 @@ impl InProcess {
     pub(crate) fn serving(snapshot: Snapshot) -> Self {
         let metrics = Metrics::new();
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
-        let proxy = Proxy::new(&snapshots, metrics, None, SelfCheck::new());
+        let proxy = Proxy::new(&snapshots, metrics, None, SelfCheck::new(), |_| None, i32::MAX);
         let settings = ServerConf { max_retries: ATTEMPTS_MAX, ..ServerConf::default() };
         let app = Arc::new(http_proxy(&Arc::new(settings), proxy));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

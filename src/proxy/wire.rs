@@ -1,0 +1,168 @@
+//! What the proxy and the connection that a request came on tell each other.
+//!
+//! Only the connection sees each byte and each wait, and only the hooks know what the
+//! request is waiting for. So the connection keeps the clocks, and the hooks say which of
+//! them runs.
+
+use std::{
+    any::Any,
+    error::Error as StdError,
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use pingora_core::Error;
+use pingora_proxy::Session;
+
+use crate::{http1::chunked::Malformed, metrics::Limit};
+
+/// No answer is waited for, or it may take as long as it will.
+const UNLIMITED: u64 = u64::MAX;
+
+/// Finds the wire in the connection below a session: what that is, is known to the process
+/// alone.
+pub type FindWire = fn(&dyn Any) -> Option<&Wire>;
+
+/// The connection's end and the hooks' end are one: requests of a connection come one
+/// after the other, and on one thread.
+#[derive(Debug)]
+pub struct Wire {
+    listener: Arc<str>,
+    /// How long the answer to what was forwarded may take, in milliseconds.
+    answer: AtomicU64,
+    /// Grows with each thing that the connection has to take note of.
+    stage: AtomicU32,
+}
+
+/// What the connection waits for, apart from the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Awaited {
+    /// Another number: another wait, which begins anew.
+    pub stage: u32,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// Bits of a stage.
+const ANSWERED: u32 = 1;
+const TUNNEL: u32 = 2;
+const STEP: u32 = 4;
+
+impl Wire {
+    /// Of a connection that was accepted on this listener.
+    #[must_use]
+    pub fn new(listener: Arc<str>) -> Self {
+        Self { listener, answer: AtomicU64::new(UNLIMITED), stage: AtomicU32::new(0) }
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<str> {
+        &self.listener
+    }
+
+    /// A request begins: nothing is awaited yet.
+    pub fn begin(&self) {
+        self.answer.store(UNLIMITED, Ordering::Relaxed);
+        let stage = self.stage.load(Ordering::Relaxed);
+        self.stage.store((stage & !(ANSWERED | TUNNEL)).wrapping_add(STEP), Ordering::Relaxed);
+    }
+
+    /// An upstream is asked, for the first time or once more: the head of its answer may
+    /// take this long once the request is sent whole, and each piece after it, too.
+    pub(super) fn forwards(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(UNLIMITED);
+        self.answer.store(limit, Ordering::Relaxed);
+        self.stage.fetch_add(STEP, Ordering::Relaxed);
+    }
+
+    /// The head of an answer is there: the final one, unless it is interim. After a switch
+    /// of protocols bytes are only passed on.
+    pub(super) fn passes(&self, status: StatusCode) {
+        let stage = match status {
+            StatusCode::SWITCHING_PROTOCOLS => ANSWERED | TUNNEL,
+            status if status.is_informational() => return,
+            _ => ANSWERED,
+        };
+        self.stage.fetch_or(stage, Ordering::Relaxed);
+    }
+
+    /// What is awaited of an upstream, once the request was sent whole.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Awaited> {
+        let limit = self.answer.load(Ordering::Relaxed);
+        let stage = self.stage.load(Ordering::Relaxed);
+        (limit != UNLIMITED).then_some(Awaited { stage, limit: Duration::from_millis(limit) })
+    }
+
+    /// Whether what is written now is the final answer, and no interim one.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) & ANSWERED != 0
+    }
+
+    /// Whether this is a tunnel now.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) & TUNNEL != 0
+    }
+}
+
+/// The wire of the connection that a request came on.
+pub(super) fn of(session: &Session, find: FindWire) -> Option<&Wire> {
+    find(session.as_downstream().stream()?.as_any())
+}
+
+/// Why a connection ends a request: in its errors, where [`Ended::of`] finds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// The client has taken longer than a limit allows.
+    Limit(Limit),
+    /// The upstream has, to answer.
+    Answer,
+    /// The body is not what its framing says.
+    Body(Malformed),
+}
+
+impl Ended {
+    /// What Pingora passes on.
+    #[must_use]
+    pub fn into_error(self) -> io::Error {
+        let kind = match self {
+            Self::Limit(_) | Self::Answer => io::ErrorKind::TimedOut,
+            Self::Body(_) => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, self)
+    }
+
+    /// What it was that ended a request so.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        let mut cause: Option<&(dyn StdError + 'static)> = error.cause.as_deref().map(|it| it as _);
+        while let Some(error) = cause {
+            if let Some(ended) =
+                error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref())
+            {
+                return Some(*ended);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(limit) => write!(f, "limit reached: {}", limit.as_str()),
+            Self::Answer => f.write_str("the upstream did not answer in time"),
+            Self::Body(malformed) => malformed.fmt(f),
+        }
+    }
+}
+
+impl StdError for Ended {}

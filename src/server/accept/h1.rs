@@ -1,0 +1,106 @@
+//! The requests of one connection, one after the other.
+
+use std::sync::Arc;
+
+use pingora_core::{
+    apps::{HttpPersistentSettings, HttpServerApp},
+    protocols::{Stream, http::ServerSession},
+};
+use tokio::{io::AsyncWriteExt, sync::watch};
+
+use super::connection::{Connection, Next, Refused, Why};
+use crate::{
+    metrics::Limit,
+    proxy::{Refuser, Unread},
+};
+
+/// Serves a connection to its end. A task of the runtime is to do nothing else, for it is
+/// aborted when it waits for too long.
+pub(super) async fn serve<A>(
+    app: Arc<A>,
+    mut connection: Box<Connection>,
+    desk: &Refuser,
+    stop: &watch::Receiver<bool>,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut settings: Option<HttpPersistentSettings> = None;
+    let mut requests_left = connection.limits().requests;
+    loop {
+        let head = match connection.next().await {
+            Next::Request(head) => head,
+            Next::End => return,
+            Next::Refused(refused) => return refuse(&mut connection, refused, desk).await,
+        };
+        let idle = connection.limits().idle.as_secs().max(1);
+        let stream: Stream = connection;
+        let mut session = ServerSession::new_http1(stream);
+        match settings {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => session.set_keepalive(Some(idle)),
+        }
+        if let Some(left) = requests_left {
+            let others = left.get() - 1;
+            session.set_keepalive_reuses_remaining(Some(others));
+            if others == 0 {
+                desk.limit_reached(Limit::Requests);
+            }
+            requests_left = others.try_into().ok().or(requests_left);
+        }
+        session.set_pipelined_prefix(head);
+        let Some(reused) = app.process_new_http(session, stop).await else { return };
+        let (stream, reused) = reused.consume();
+        settings = reused;
+        // Pingora gives back what it was given.
+        let Ok(same) = stream.into_any().downcast::<Connection>() else { return };
+        connection = same;
+    }
+}
+
+async fn refuse(connection: &mut Connection, refused: Refused, desk: &Refuser) {
+    let Refused { why, head, since } = refused;
+    let unread = Unread {
+        why: match why {
+            Why::Malformed(malformed) => Some(malformed),
+            Why::Slow => None,
+        },
+        head: &head,
+        client: connection.client(),
+        duration: since.elapsed(),
+    };
+    let answer = desk.answer(&unread);
+    // It may be gone; and it is over for it anyway.
+    let _ = connection.write_all(&answer).await;
+    let _ = connection.flush().await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use pingora_http::RequestHeader;
+
+    use crate::http1::{HeadLimits, head};
+
+    /// Whatever target is taken, Pingora takes, too: it would answer in its own words.
+    #[test]
+    fn pingora_refuses_no_target_that_was_taken() {
+        let limits = HeadLimits { size: 1024, headers: 8, target: 100 };
+        let mut taken = 0;
+        for byte in 0..=255_u8 {
+            for form in ["/a?b", "/ab?", "http://a/?b", "?", "*", ""] {
+                for at in 0..=form.len() {
+                    let mut target = form.as_bytes().to_vec();
+                    target.insert(at, byte);
+                    let request = [b"OPTIONS ", &*target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+                    if head::read(&request, &limits).is_ok_and(|found| found.is_some()) {
+                        let built = RequestHeader::build("OPTIONS", &target, None);
+                        assert!(built.is_ok(), "{}", target.escape_ascii());
+                        taken += 1;
+                    }
+                }
+            }
+        }
+        assert!(taken > 500, "{taken}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Closing a connection whose client still sends.
+//!
+//! A socket that is closed with bytes unread is reset, and a reset overtakes the answer:
+//! the client reads "connection reset" where it was told why. So what it still sends is
+//! read and thrown away, for a while (RFC 9112, 9.6).
+
+use std::{io, mem::MaybeUninit, time::Duration};
+
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+/// How long a client may go on sending in all.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How much it may send: what a fast network carries in that time need not be read.
+const BYTES_MAX: usize = 1 << 30;
+
+/// On the stack, so that many who linger cost nothing.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Says that no more answers come, then reads until the client closes, has been silent for
+/// `pause`, or has sent for too long. Whether it was cut off, at last.
+pub(super) async fn linger(mut stream: TcpStream, pause: Duration) -> bool {
+    if stream.shutdown().await.is_err() {
+        return false;
+    }
+    let latest = Instant::now() + LONGEST;
+    let mut read = 0;
+    while read < BYTES_MAX {
+        let now = Instant::now();
+        if now >= latest {
+            return true;
+        }
+        match timeout_at(latest.min(now + pause), stream.readable()).await {
+            Err(_) => return true,
+            Ok(Err(_)) => return false,
+            Ok(Ok(())) => {}
+        }
+        match discard(&stream) {
+            Ok(0) => return false,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Not across a wait: a task would be as large as what it reads into.
+fn discard(stream: &TcpStream) -> io::Result<usize> {
+    let mut room = [MaybeUninit::<u8>::uninit(); PIECE_BYTES];
+    stream.try_read_buf(&mut ReadBuf::uninit(&mut room))
+}
