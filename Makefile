@@ -22,7 +22,7 @@ help:
 	@echo "make loadtest-builds  what a profile-guided build gives: ten minutes"
 	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
 	@echo "make loadtest-reload  what a reload costs, under load"
-	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail"
+	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail or are given up"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"

@@ -8,13 +8,16 @@ which a debug build is as good as a release.
    kept, and with one connection for each request: what failed.
 2. The same with binaries that fail: one that ends, one that hangs, one whose
    check refuses.
-3. How long the old process lives after its last connection.
+3. Upgrades that are given up at random moments, the same in each run: there is no
+   time for them. What the new process has accepted by then must not be lost.
+4. How long the old process lives after its last connection.
 
 Prints a table; exits with 1 if anything failed.
 """
 
 import json
 import pathlib
+import random
 import re
 import socket
 import subprocess
@@ -39,6 +42,15 @@ allow_origins = "https://app.example"
 paths   = "/*"
 respond = {{ body = "hello" }}
 """
+# Listeners beside the first, so that a new process that accepts is busy for a while
+# before it has proved that it answers on all of them.
+MORE_LISTENERS = 100
+MORE_LISTENER = """
+[listeners.l{number}]
+address = "127.0.0.1:0"
+"""
+# Seconds, at the most, that an upgrade has which is to be given up.
+SHORTEST, LONGEST = 0.02, 0.5
 # What this script has started itself; it must take note of their ends.
 CHILDREN = []
 BINARIES = {
@@ -55,9 +67,10 @@ def free_port():
 
 
 class Corsac:
-    def __init__(self):
+    def __init__(self, more_listeners=0):
         self.port = free_port()
-        (WORK / "corsac.toml").write_text(CONFIGURATION.format(port=self.port))
+        more = "".join(MORE_LISTENER.format(number=number) for number in range(more_listeners))
+        (WORK / "corsac.toml").write_text(CONFIGURATION.format(port=self.port) + more)
         self.log = open(WORK / "log", "w")
         process = subprocess.Popen([CORSAC, "run", "-c", "corsac.toml"], cwd=WORK, stderr=self.log)
         while self.ask("status", "--format", "json").returncode:
@@ -117,6 +130,20 @@ def results(process):
     return requests, {name: count for name, count in failed.items() if count}
 
 
+def given_up(corsac, seconds):
+    """Upgrades with hardly any time, until the load ends; how many were in time, and how many were not."""
+    chosen = random.Random(1)
+    worked = refused = 0
+    end = time.monotonic() + seconds - 1
+    while time.monotonic() < end:
+        milliseconds = round(1e3 * chosen.uniform(SHORTEST, LONGEST))
+        if corsac.upgrade("--timeout", f"{milliseconds}ms").returncode == 0:
+            worked += 1
+        else:
+            refused += 1
+    return worked, refused
+
+
 def once_a_second(corsac, seconds, upgrade):
     """Upgrades until the load ends; how many worked, and how many were refused."""
     worked = refused = 0
@@ -162,6 +189,13 @@ def main():
         requests, failed = results(load)
         add(f"an upgrade each second, {what}", worked, refused, requests, failed)
         ok &= not failed and not refused
+        corsac.stop()
+        corsac = Corsac(MORE_LISTENERS)
+        load = wrk(corsac.port, SECONDS, *more)
+        worked, refused = given_up(corsac, SECONDS)
+        requests, failed = results(load)
+        add(f"upgrades that are given up, {what}", worked, refused, requests, failed)
+        ok &= not failed and refused > 0
         corsac.stop()
     for what, script in BINARIES.items():
         corsac = Corsac()

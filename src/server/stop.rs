@@ -1,31 +1,22 @@
 //! The end of a process: nothing in flight is cut before its time, and nobody waits
 //! for what is over.
 
-use std::{io, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, interval, sleep_until, timeout},
-};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::{
-    Server,
-    admin::status::State,
-    reload::Trigger,
+    drain::{DRAIN_SHORT, Done, Drain, Event},
+    running::Server,
+    signals::Stop,
     systemd,
     upgrade::{Draining, HandedOver, Successor},
 };
-
-/// How long what is in flight may take after SIGINT.
-pub(super) const DRAIN_SHORT: Duration = Duration::from_secs(2);
 
 /// How long a connection may wait for its next request while the process drains. Its
 /// answer then says `Connection: close`, so that clients which are busy never see a
 /// connection end that they are about to use.
 const IDLE: Duration = Duration::from_millis(500);
-
-/// How long a client may take to send a head whose first bytes are there.
-const HEAD: Duration = Duration::from_secs(1);
 
 /// How long whoever asked for the upgrade may take to read how it went.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -38,12 +29,12 @@ const CLIENTS_SHOWN: usize = 20;
 
 /// What makes a process end.
 enum End {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT.
-    Interrupt,
+    /// A signal.
+    Stop(Stop),
     /// Another process serves.
     Replaced(Box<HandedOver>),
+    /// The process that was to be replaced serves on.
+    Withdrawn,
 }
 
 impl Server {
@@ -59,8 +50,9 @@ impl Server {
         let runtime = self.runtime.handle().clone();
         let end = runtime.block_on(async {
             tokio::select! {
-                end = self.signals.end(&self.state) => end,
+                biased;
                 Some(handed_over) = self.replaced.recv() => End::Replaced(Box::new(handed_over)),
+                stop = self.signals.stop(&self.state) => End::Stop(stop),
             }
         });
         self.end(end)
@@ -69,7 +61,13 @@ impl Server {
     /// Stops, once requests in flight have ended, or after 2 s.
     pub fn stop(self) {
         // No other process serves instead, so none can have ended.
-        let _ = self.end(End::Interrupt);
+        let _ = self.end(End::Stop(Stop::Interrupt));
+    }
+
+    /// Ends a process that accepts, and is not to serve: what it has accepted has 2 s.
+    pub(super) fn withdraw(self) {
+        // As above.
+        let _ = self.end(End::Withdrawn);
     }
 
     fn end(mut self, end: End) -> Result<(), SuccessorEnded> {
@@ -88,30 +86,49 @@ impl Server {
     async fn wind_up(&mut self, end: End) -> Result<(), SuccessorEnded> {
         let limits = self.state.reloader.serving().config().limits.clone();
         match end {
-            End::Replaced(handed_over) => {
-                let HandedOver { to, accepting } = *handed_over;
-                self.stop_accepting().await;
-                drop(accepting);
-                let ended = self.drain(limits.drain, Some(Box::new(to))).await;
-                // Too long: whoever asked does not read.
-                let _ = timeout(ANSWER, self.answered.recv()).await;
-                ended
-            }
-            End::Interrupt => {
+            End::Replaced(handed_over) => self.wind_up_replaced(*handed_over, None).await,
+            End::Stop(stop) => {
                 self.not_ready().await;
-                self.stop_accepting().await;
-                self.drain(DRAIN_SHORT, None).await
-            }
-            End::Terminate => {
-                self.not_ready().await;
-                if self.is_ended_as_lame_duck(limits.lame_duck).await {
-                    log::warn!("stopped at once, by a second signal");
-                    return Ok(());
+                // The hand-over that was under way could not be stopped any more.
+                if let Ok(handed_over) = self.replaced.try_recv() {
+                    return self.wind_up_replaced(handed_over, Some(stop)).await;
                 }
+                let limit = match stop {
+                    Stop::Interrupt => DRAIN_SHORT,
+                    Stop::Terminate if self.is_ended_as_lame_duck(limits.lame_duck).await => {
+                        log::warn!("stopped at once, by a second signal");
+                        return Ok(());
+                    }
+                    Stop::Terminate => limits.drain,
+                };
                 self.stop_accepting().await;
-                self.drain(limits.drain, None).await
+                self.drain(Drain::stopping(Instant::now(), limit), None).await
+            }
+            End::Withdrawn => {
+                self.stop_accepting().await;
+                self.drain(Drain::stopping(Instant::now(), DRAIN_SHORT), None).await
             }
         }
+    }
+
+    async fn wind_up_replaced(
+        &mut self,
+        handed_over: HandedOver,
+        stop: Option<Stop>,
+    ) -> Result<(), SuccessorEnded> {
+        let HandedOver { to, accepting } = handed_over;
+        self.stop_accepting().await;
+        drop(accepting);
+        let (now, limit) = (Instant::now(), self.state.reloader.serving().config().limits.drain);
+        let mut drain = Drain::replaced(now, limit);
+        if let Some(stop) = stop {
+            // The first one is expected.
+            drain.on(stop.into(), now);
+        }
+        let ended = self.drain(drain, Some(Box::new(to))).await;
+        // Too long: whoever asked does not read.
+        let _ = timeout(ANSWER, self.answered.recv()).await;
+        ended
     }
 
     async fn not_ready(&self) {
@@ -128,7 +145,7 @@ impl Server {
             return false;
         }
         log::info!("stopping: connections are accepted for {} s more", time.as_secs_f32());
-        timeout(time, self.signals.end(&self.state)).await.is_ok()
+        timeout(time, self.signals.stop(&self.state)).await.is_ok()
     }
 
     /// Accepts nothing more. From now on answers close their connections.
@@ -138,63 +155,51 @@ impl Server {
         while self.accepting.join_next().await.is_some() {}
     }
 
-    /// Waits for what is in flight.
+    /// Waits for what is in flight: `drain` says for how long.
     async fn drain(
         &mut self,
-        limit: Duration,
+        mut drain: Drain,
         mut successor: Option<Box<Successor>>,
     ) -> Result<(), SuccessorEnded> {
         let began = Instant::now();
-        let mut deadline = began + limit;
-        // Whoever was replaced has not been told to stop yet.
-        let mut signals_expected = usize::from(successor.is_some());
-        let mut is_stopping = successor.is_none();
+        let limit = drain.deadline() - began;
         log::info!("what is in flight has {} s", limit.as_secs_f32());
         self.connections.drain(IDLE.min(limit));
-        self.workers.clean_up(HEAD.min(limit));
         let mut reports = interval(REPORT);
-        let mut ended = Ok(());
-        loop {
-            tokio::select! {
+        let done = loop {
+            let watched = successor.as_mut().filter(|_| drain.has_successor());
+            let is_watched = watched.is_some();
+            let event = tokio::select! {
                 biased;
-                () = self.connections.none_left() => break,
-                told = end_of(&mut successor) => {
-                    successor = None;
-                    // systemd signals all processes, and once more those that are left
-                    // when the main one has gone.
-                    signals_expected += usize::from(told.is_ok());
-                    if told.is_err() && !is_stopping {
-                        log::error!("the process that serves instead has ended");
-                        deadline = deadline.min(Instant::now() + DRAIN_SHORT);
-                        ended = Err(SuccessorEnded);
-                    }
-                }
-                () = sleep_until(deadline) => {
-                    log::warn!("stopped; connections still open: {}", self.connections.count());
-                    break;
-                }
-                end = self.signals.end(&self.state) => {
-                    if signals_expected == 0 {
-                        log::warn!("stopped at once, by a second signal");
-                        break;
-                    }
-                    signals_expected -= 1;
-                    is_stopping = true;
-                    if matches!(end, End::Interrupt) {
-                        deadline = deadline.min(Instant::now() + DRAIN_SHORT);
-                    }
-                }
-                _ = reports.tick(), if successor.is_some() => {
+                () = self.connections.none_left() => Event::NoneLeft,
+                event = end_of(watched) => event,
+                () = sleep_until(drain.deadline()) => Event::TimeIsUp,
+                stop = self.signals.stop(&self.state) => stop.into(),
+                _ = reports.tick(), if is_watched => {
                     if let Some(successor) = &successor {
                         successor.report(self.draining(began));
                     }
+                    continue;
                 }
+            };
+            if event == Event::SuccessorEnded && !drain.is_stopping() {
+                log::error!("the process that serves instead has ended");
             }
+            if let Some(done) = drain.on(event, Instant::now()) {
+                break done;
+            }
+        };
+        match done {
+            Done::NoneLeft => {}
+            Done::TimeIsUp => {
+                log::warn!("stopped; connections still open: {}", self.connections.count());
+            }
+            Done::Insisted => log::warn!("stopped at once, by a second signal"),
         }
-        if let Some(successor) = successor {
+        if let Some(successor) = successor.filter(|_| drain.has_successor()) {
             successor.bequeath(&self.state.upgrader.carried()).await;
         }
-        ended
+        if drain.has_lost_successor() { Err(SuccessorEnded) } else { Ok(()) }
     }
 
     fn draining(&self, began: Instant) -> Draining {
@@ -209,46 +214,25 @@ impl Server {
 }
 
 /// Waits for the end of the process that serves instead, if there is one.
-async fn end_of(successor: &mut Option<Box<Successor>>) -> Result<(), ()> {
+async fn end_of(successor: Option<&mut Box<Successor>>) -> Event {
     match successor {
-        Some(successor) => successor.ended().await,
+        Some(successor) => match successor.ended().await {
+            Ok(()) => Event::SuccessorStops,
+            Err(()) => Event::SuccessorEnded,
+        },
         None => std::future::pending().await,
+    }
+}
+
+impl From<Stop> for Event {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Terminate => Self::Terminate,
+            Stop::Interrupt => Self::Interrupt,
+        }
     }
 }
 
 /// Nobody serves: the process that took over has ended while this one drained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SuccessorEnded;
-
-/// The signals that a process listens to.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal that ends the process, and does what others ask for
-    /// meanwhile.
-    async fn end(&mut self, state: &State) -> End {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return End::Terminate,
-                _ = self.interrupt.recv() => return End::Interrupt,
-                _ = self.hangup.recv() => {
-                    let reloader = Arc::clone(&state.reloader);
-                    // What is wrong is logged where it is found.
-                    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
-                }
-            }
-        }
-    }
-}

@@ -15,6 +15,11 @@ use serde_json::Value;
 
 use crate::harness::{Answer, Call, Connection, Corsac, DEADLINE, Gate, Origin, payload};
 
+#[path = "../../src/server/upgrade/step.rs"]
+mod step;
+
+use step::Step;
+
 /// One listener, an admin socket, a route that answers and one to the origin.
 fn config(origin: SocketAddr, more: &str) -> String {
     config_at("127.0.0.1:0", origin, more)
@@ -315,62 +320,129 @@ fn ten_upgrades_under_load() {
     assert_eq!(corsac.successors().len(), 10);
 }
 
-/// Every step of the hand-over at which a process can be held, and killed.
-const STEPS: [&str; 12] = [
-    "old:checked",
-    "old:started",
-    "old:offered",
-    "old:proved",
-    "old:went",
-    "old:replaced",
-    "new:attached",
-    "new:received",
-    "new:bound",
-    "new:answering",
-    "new:serving",
-    "new:replacing",
-];
-
+/// Whichever process dies, the other one serves. Nothing but what it had accepted is lost.
 #[test]
 fn killed_at_every_step() {
-    for step in STEPS {
+    for step in Step::ALL {
+        let name = step.name();
         let origin = Origin::answering(200).start();
         let setup = Corsac::with(&config(origin.address(), ""));
-        let mut corsac = setup.environment("CORSAC_PAUSE_AT", step).start();
+        let mut corsac = setup.environment("CORSAC_PAUSE_AT", name).start();
         // Who comes after a dead process can only bind what it can know.
         let listen = corsac.address().to_string();
         corsac.workdir().replace("corsac.toml", config_at(&listen, origin.address(), ""));
         let command = ["upgrade", "--wait", "--socket", "admin.sock", "--timeout", "30s"];
+        let has_accepted = !matches!(step, Step::Attached | Step::Received | Step::Bound);
+        let load = Load::start(&corsac);
         thread::scope(|scope| {
             let asked = scope.spawn(|| corsac.command(&command));
-            let line = corsac.await_stderr(&format!("is held at {step}"), 1);
+            let line = corsac.await_stderr(&format!("is held at {name}"), 1);
             let pid: u64 = line.split(' ').rev().nth(4).unwrap().parse().unwrap();
+            load.await_more(20);
             kill(pid, "KILL");
             let output = asked.join().unwrap();
-            if step.starts_with("new:") {
-                assert_eq!(output.status.code(), Some(1), "{step}");
+            if name.starts_with("new:") {
+                assert_eq!(output.status.code(), Some(1), "{name}");
                 let said = stderr(&output);
-                assert!(said.contains("the new process ended"), "{step}: {said}");
+                assert!(said.contains("the new process ended"), "{name}: {said}");
             }
         });
-        if step.starts_with("old:") {
-            assert_eq!(corsac.await_exit(), None, "{step}: it was the old one that was held");
+        if name.starts_with("old:") {
+            assert_eq!(corsac.await_exit(), None, "{name}: it was the old one that was held");
         }
-        if step == "old:checked" {
+        if step == Step::Checked {
             continue; // There was no other process yet.
+        }
+        if !has_accepted {
+            load.await_more(20);
+            load.stop_without_failures();
         }
         // Whoever is left serves, and can be asked.
         // It may still be binding.
-        let answer = await_some(step, || corsac.get("/local").try_send().ok());
-        assert_eq!(answer.text(), "local", "{step}");
-        let serving = await_some(step, || {
+        let answer = await_some(name, || corsac.get("/local").try_send().ok());
+        assert_eq!(answer.text(), "local", "{name}");
+        let serving = await_some(name, || {
             let output = corsac.command(&["status", "--socket", "admin.sock", "--format", "json"]);
             serde_json::from_slice::<Value>(&output.stdout).ok()?["pid"].as_u64()
         });
         let is_old = serving == u64::from(corsac.pid());
-        assert_eq!(is_old, step.starts_with("new:"), "{step}: process {serving} serves");
-        assert_eq!(corsac.get("/").send().status, 200, "{step}");
+        assert_eq!(is_old, name.starts_with("new:"), "{name}: process {serving} serves");
+        assert_eq!(corsac.get("/").send().status, 200, "{name}");
+        let load = Load::start(&corsac);
+        load.await_more(20);
+        load.stop_without_failures();
     }
+}
+
+/// From the moment at which it accepts, clients come to the new process, too. If it is
+/// not to serve, it ends what they have begun.
+#[test]
+fn given_up_when_the_new_process_has_accepted() {
+    const TIMES: usize = 3;
+    let origin = Origin::answering(200).start();
+    let setup = Corsac::with(&config(origin.address(), ""));
+    let corsac = setup.environment("CORSAC_PAUSE_AT", "new:answering").start();
+    let load = Load::start(&corsac);
+    // It accepts while it is held; on a busy machine it may not come so far.
+    let held = || corsac.stderr().matches("is held at new:answering").count();
+    while held() < TIMES {
+        let output = upgrade(&corsac, &["--timeout", "2s"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("did not") && said.contains("within 2 s"), "{said}");
+    }
+    load.await_more(100);
+    load.stop_without_failures();
+    assert_eq!(serving_pid(&corsac), u64::from(corsac.pid()));
+    for pid in corsac.successors() {
+        assert!(has_gone(pid), "process {pid} is left");
+    }
+}
+
+/// At whatever moment.
+#[test]
+fn twenty_upgrades_that_are_given_up() {
+    let origin = Origin::answering(200).start();
+    // So many that the new process is busy for a while when it accepts already.
+    let mut more = String::new();
+    for listener in 0..50 {
+        writeln!(more, "[listeners.l{listener}]\naddress = \"127.0.0.1:0\"").unwrap();
+    }
+    let corsac = Corsac::with(&config(origin.address(), &more)).start();
+    let load = Load::start(&corsac);
+    for moment in payload(20) {
+        let timeout = format!("{}ms", 20 + 2 * usize::from(moment));
+        // A quick machine may be in time.
+        upgrade(&corsac, &["--timeout", &timeout]);
+    }
+    load.await_more(100);
+    load.stop_without_failures();
+    upgrade_must_work(&corsac);
+}
+
+/// A new process that is told to stop tells the old one, which serves on.
+#[test]
+fn the_new_process_is_told_to_stop() {
+    let origin = Origin::answering(200).start();
+    let setup = Corsac::with(&config(origin.address(), ""));
+    let corsac = setup.environment("CORSAC_PAUSE_AT", "new:answering").start();
+    let load = Load::start(&corsac);
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| upgrade(&corsac, &[]));
+        corsac.await_stderr("is held at new:answering", 1);
+        load.await_more(20);
+        kill(corsac.successors()[0].into(), "TERM");
+        let output = asked.join().unwrap();
+        assert!(stderr(&output).contains("told to stop"), "{}", stderr(&output));
+    });
+    load.await_more(20);
+    load.stop_without_failures();
+    assert_eq!(serving_pid(&corsac), u64::from(corsac.pid()));
+}
+
+/// Whether a process, which is no child of this one, has gone.
+fn has_gone(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_err()
 }
 
 #[test]
@@ -387,7 +459,7 @@ fn a_stop_ends_an_upgrade() {
     assert_eq!(corsac.await_exit(), Some(0));
     corsac.await_stderr("not upgraded, this process serves on: corsac stops", 1);
     let pid = corsac.successors()[0];
-    await_some("it is killed", || std::fs::read_link(format!("/proc/{pid}/exe")).err());
+    await_some("it has gone", || has_gone(pid).then_some(()));
     assert!(Connection::try_open(corsac.address()).is_err(), "nobody listens any more");
 }
 
@@ -490,6 +562,16 @@ impl Load {
             })
             .collect();
         Self { stop, answered, clients }
+    }
+
+    /// Awaits that many more answers, unless something has failed.
+    #[track_caller]
+    fn await_more(&self, count: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + count;
+        await_some("there is load", || {
+            let has_failed = self.clients.iter().any(thread::JoinHandle::is_finished);
+            (has_failed || self.answered.load(Ordering::Relaxed) >= enough).then_some(())
+        });
     }
 
     /// How many requests there were.

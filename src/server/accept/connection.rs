@@ -28,7 +28,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     runtime::Handle,
-    time::{Instant, timeout_at},
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{clock::Clock, connections::Open, linger::linger, outgoing::Outgoing};
@@ -54,6 +55,9 @@ const CHUNKED_BYTES: usize = 8 * 1024;
 
 /// Over how long a wait the least rate of a body is taken.
 const RATE_WINDOW: Duration = Duration::from_mins(1);
+
+/// How long a client may take to send the rest of a head while the process drains.
+const HEAD_AT_STOP: Duration = Duration::from_secs(1);
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -182,7 +186,7 @@ impl Connection {
     ///
     /// While nothing of one has come, nothing is held for it but the connection itself, and
     /// no timer runs: see [`Connections`](super::connections::Connections).
-    pub(super) async fn next(&mut self) -> Next {
+    pub(super) async fn next(&mut self, stopped: &mut watch::Receiver<bool>) -> Next {
         self.inbound = Inbound::Between;
         self.waits.receiving = None;
         // RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.
@@ -234,13 +238,14 @@ impl Connection {
                         continue;
                     }
                     let since = *begun.get_or_insert_with(Instant::now);
-                    match timeout_at(since + limits.head, stream.readable()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => return Next::End,
-                        Err(_) => {
+                    tokio::select! {
+                        biased;
+                        readable = stream.readable() => if readable.is_err() { return Next::End },
+                        () = sleep_until(since + limits.head) => {
                             self.inbound = Inbound::Lost;
                             return Next::Refused(Refused { why: Why::Slow, head, since });
                         }
+                        () = told_to_stop(stopped) => return Next::End,
                     }
                 }
                 Err(_) => return Next::End,
@@ -485,6 +490,13 @@ impl Connection {
         self.metrics.limit_reached(self.wire.listener(), limit);
         Ended::Limit(limit).into_error()
     }
+}
+
+/// Waits until the process drains, and a moment longer.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // Closed: the process ends.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+    sleep(HEAD_AT_STOP).await;
 }
 
 impl Drop for Connection {

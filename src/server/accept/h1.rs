@@ -24,10 +24,11 @@ pub(super) async fn serve<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
+    let mut stopped = stop.clone();
     let mut settings: Option<HttpPersistentSettings> = None;
     let mut requests_left = connection.limits().requests;
     loop {
-        let head = match connection.next().await {
+        let head = match connection.next(&mut stopped).await {
             Next::Request(head) => head,
             Next::End => return,
             Next::Refused(refused) => return refuse(&mut connection, refused, desk).await,

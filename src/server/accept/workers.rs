@@ -25,7 +25,6 @@ use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle},
     sync::{oneshot, watch},
-    time::sleep,
 };
 
 use super::{gate::Gate, h1};
@@ -186,17 +185,6 @@ where
             .enumerate()
             .take(ACCEPTING_MAX)
             .map(|(own, worker)| (&worker.runtime, Seat { workers: Arc::clone(&self.all), own }))
-    }
-
-    /// Ends, after this time, connections that wait for the rest of a request's head.
-    pub(in crate::server) fn clean_up(&self, after: Duration) {
-        for worker in &*self.all {
-            let app = Arc::clone(&worker.app);
-            worker.runtime.spawn(async move {
-                sleep(after).await;
-                app.http_cleanup().await;
-            });
-        }
     }
 
     /// Ends the threads, and drops what they still serve.

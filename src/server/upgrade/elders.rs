@@ -7,10 +7,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::{
-    Channel, Draining,
-    channel::{Message, read_file},
-};
+use super::channel::{Channel, Draining, Message, read_file};
 use crate::{
     metrics::Metrics,
     server::{aside::aside, reload::Reloader},

@@ -2,7 +2,8 @@
 //!
 //! The old process never stops accepting before the new one has proved that it
 //! answers, and has said that it has taken over. Whatever goes wrong until then ends
-//! the new process, and nothing has happened. From then on the old one drains.
+//! the new process, which first ends what it has accepted. From then on the old one
+//! drains. [`steps`] has what either side does when something happens.
 //!
 //! ```text
 //! old                                        new
@@ -12,14 +13,21 @@
 //! Hello, Sockets.., Complete             ->  binds what is new, accepts
 //!                                            asks itself on every listener
 //!                                        <-  Serving
-//! Go                                     ->  MAINPID=, READY=1; admin, watchers
-//!                                        <-  TookOver
+//! Go                                     ->  admin; MAINPID=, READY=1
+//!                                        <-  TookOver; watchers
 //! stops accepting, drains
 //! Draining.., Counted                    ->  shows it in its status, adds the counts
+//!
+//! until Go; after it, if the new one does not take over:
+//! Withdrawn                              ->  accepts nothing more, drains for 2 s
+//!                                            ends; it is killed if it does not
 //! ```
 
 mod channel;
 mod elders;
+mod pause;
+mod step;
+pub(super) mod steps;
 mod successor;
 mod takeover;
 
@@ -40,11 +48,14 @@ use tokio::{
 
 use super::{accept::sockets::Shared, reload::Reloader};
 use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
+use successor::Offer;
 
-pub(super) use channel::{Channel, Draining};
+pub(super) use channel::Draining;
 pub(super) use elders::Elders;
+pub(super) use pause::pause_at;
+pub(super) use step::Step;
 pub(super) use successor::Successor;
-pub(super) use takeover::{Predecessor, Received, Withdrawn};
+pub(super) use takeover::{Predecessor, Received};
 pub use takeover::{Takeover, launch};
 
 /// What `corsac upgrade` asks for.
@@ -120,12 +131,7 @@ impl Upgrader {
         if *handed_over {
             return Err("this process was replaced already".to_owned());
         }
-        let mut withdrawn = self.withdrawn.subscribe();
-        let replaced = tokio::select! {
-            replaced = self.replace(request) => replaced,
-            _ = withdrawn.wait_for(|withdrawn| *withdrawn) => Err("corsac stops".to_owned()),
-        };
-        match replaced {
+        match self.replace(request).await {
             Ok(successor) => {
                 *handed_over = true;
                 let summary = successor.to_string();
@@ -135,11 +141,11 @@ impl Upgrader {
                 self.stop_admin.send_replace(true);
                 tokio::task::yield_now().await;
                 let (accepting, ended) = oneshot::channel();
-                // Nobody receives if the process stops, and then it ends as well.
-                let _ = self.handed_over.send(HandedOver { to: successor, accepting }).await;
+                // There is room for the one that there is.
+                let _ = self.handed_over.try_send(HandedOver { to: successor, accepting });
                 tokio::select! {
                     _ = ended => {}
-                    _ = withdrawn.wait_for(|withdrawn| *withdrawn) => {}
+                    () = self.is_withdrawn() => {}
                 }
                 Ok(summary)
             }
@@ -150,7 +156,8 @@ impl Upgrader {
         }
     }
 
-    /// Ends an upgrade that is under way, and starts none any more.
+    /// Ends an upgrade that is under way, unless it cannot be stopped any more, and
+    /// starts none from now on.
     pub(super) async fn withdraw(&self) {
         self.withdrawn.send_replace(true);
         drop(self.turn.lock().await);
@@ -161,30 +168,36 @@ impl Upgrader {
         Carried::of(&self.reloader.serving(), &self.metrics)
     }
 
+    async fn is_withdrawn(&self) {
+        // The sender is here, so it does not fail.
+        let _ = self.withdrawn.subscribe().wait_for(|withdrawn| *withdrawn).await;
+    }
+
     async fn replace(&self, request: UpgradeRequest) -> Result<Successor, String> {
         let binary = request.binary.or_else(|| self.own_binary.clone());
         let binary = binary.ok_or("it is not known which binary runs: name one with --binary")?;
         let config = self.reloader.path();
-        // No reload meanwhile: the new process reads what is there now.
-        let _turn = self.reloader.wait_for_turn().await;
-        log::info!("upgrade: {} checks {}", binary.display(), config.display());
-        check(&binary, config, request.timeout).await?;
-        pause_at("old:checked").await;
-        let mut successor = Successor::start(&binary, config)?;
-        pause_at("old:started").await;
-        let serving = async {
-            let carried = self.carried();
-            successor.offer(&self.sockets, &self.self_check, carried, &self.elders).await?;
-            pause_at("old:offered").await;
-            successor.await_serving().await
+        let checked = async {
+            // No reload meanwhile: the new process reads what is there now.
+            let turn = self.reloader.wait_for_turn().await;
+            log::info!("upgrade: {} checks {}", binary.display(), config.display());
+            check(&binary, config, request.timeout).await?;
+            pause_at(Step::Checked).await;
+            Ok::<_, String>(turn)
         };
-        let in_time = timeout(request.timeout, serving).await;
-        in_time.map_err(|_| {
-            format!("the new process did not serve within {} s", request.timeout.as_secs_f32())
-        })??;
-        pause_at("old:proved").await;
-        successor.commit(&self.elders).await?;
-        Ok(successor)
+        let _turn = tokio::select! {
+            checked = checked => checked?,
+            () = self.is_withdrawn() => return Err("corsac stops".to_owned()),
+        };
+        let successor = Successor::start(&binary, config)?;
+        pause_at(Step::Started).await;
+        let offer = Offer {
+            sockets: &self.sockets,
+            self_check: &self.self_check,
+            carried: self.carried(),
+            elders: &self.elders,
+        };
+        successor.hand_over(offer, request.timeout, self.is_withdrawn()).await
     }
 }
 
@@ -203,17 +216,3 @@ async fn check(binary: &Path, config: &Path, limit: Duration) -> Result<(), Stri
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!("`{name} check` refuses the configuration ({}):\n{said}", output.status))
 }
-
-/// A step of the hand-over, at which a test may hold a process to kill it there.
-/// Nothing in a release.
-#[cfg(debug_assertions)]
-pub(super) async fn pause_at(step: &str) {
-    if std::env::var("CORSAC_PAUSE_AT").is_ok_and(|paused| paused == step) {
-        log::info!("process {} is held at {step}", std::process::id());
-        std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(not(debug_assertions))]
-#[expect(clippy::unused_async, reason = "as above")]
-pub(super) async fn pause_at(_step: &str) {}

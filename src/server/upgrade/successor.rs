@@ -1,9 +1,12 @@
 //! The new process, seen from the old one.
 
 use std::{
+    collections::VecDeque,
     fmt,
+    future::Future,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    pin::pin,
     process::Stdio,
     time::Duration,
 };
@@ -11,18 +14,33 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
     process::{Child, Command},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
-    Channel, Draining, Elders,
-    channel::{DESCRIPTORS_MAX, Message, PROTOCOL, write_file},
-    pause_at,
+    channel::{Channel, DESCRIPTORS_MAX, Draining, Message, PROTOCOL, write_file},
+    elders::Elders,
+    pause::pause_at,
+    step::Step,
+    steps::old::{Act, Event, State},
 };
-use crate::{carried::Carried, proxy::SelfCheck, server::accept::sockets::Shared};
+use crate::{
+    carried::Carried,
+    proxy::SelfCheck,
+    server::{accept::sockets::Shared, systemd},
+};
 
 /// How long the new process may take to tell the service manager, which is a datagram.
 const TAKE_OVER: Duration = Duration::from_secs(10);
+
+/// How long the new process may take to end, if it is not to serve: what it has accepted
+/// has [`DRAIN_SHORT`], then its access log has as long for the last lines.
+///
+/// [`DRAIN_SHORT`]: crate::server::drain::DRAIN_SHORT
+const WITHDRAWAL: Duration = Duration::from_secs(5);
+
+/// How long a killed process may take to be gone.
+const DEATH: Duration = Duration::from_secs(5);
 
 /// How long it may take to read the last word of this process.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -30,7 +48,19 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 /// What the environment says of this process alone.
 const OWN_ENVIRONMENT: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
-/// The new process. Until it has taken over it is killed when this is dropped.
+/// What the new process is given.
+pub(super) struct Offer<'o> {
+    pub(super) sockets: &'o [Shared],
+    pub(super) self_check: &'o SelfCheck,
+    pub(super) carried: Carried,
+    pub(super) elders: &'o Elders,
+}
+
+/// Something that happens, and what is to be said of it if it ends the upgrade.
+type Happened = (Event, String);
+
+/// The new process. Until it has taken over it is killed when this is dropped, which is
+/// for what nobody has foreseen: see [`Self::hand_over`].
 #[derive(Debug)]
 pub(in crate::server) struct Successor {
     /// What starts it, and ends: the new process is to be a child of the service
@@ -69,20 +99,127 @@ impl Successor {
         })
     }
 
-    /// Hands it all sockets that are listened on.
-    pub(super) async fn offer(
+    /// Hands the service over, or waits until the new process is gone: drives
+    /// [`State`]. It has `limit` to serve, and `stop` gives it up.
+    ///
+    /// # Errors
+    /// Why this process serves on.
+    pub(super) async fn hand_over(
+        mut self,
+        offer: Offer<'_>,
+        limit: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Self, String> {
+        let elders = offer.elders;
+        let (mut offer, mut words) = (Some(offer), VecDeque::new());
+        let (mut stop, mut is_told) = (pin!(stop), false);
+        let mut state = State::Offering;
+        let mut deadline = Instant::now() + limit;
+        // The first reason is the one that matters.
+        let mut why = None;
+        while !state.is_final() {
+            let (event, reason) = tokio::select! {
+                biased;
+                happened = self.next(state, &mut offer, &mut words) => happened,
+                () = &mut stop, if !is_told => {
+                    is_told = true;
+                    (Event::Stop, "corsac stops".to_owned())
+                }
+                () = sleep_until(deadline) => (Event::TimeIsUp, overdue(state, limit)),
+            };
+            let (next, acts) = state.on(event);
+            if next == state {
+                continue;
+            }
+            if !matches!(next, State::Committing | State::HandedOver) {
+                why.get_or_insert(reason);
+            }
+            state = next;
+            for act in acts {
+                match act {
+                    Act::SayGo => {
+                        pause_at(Step::Proved).await;
+                        words.push_back(Message::Go);
+                    }
+                    Act::SayWithdrawn => words.push_back(Message::Withdrawn),
+                    Act::Kill => self.kill(),
+                    Act::ReclaimMain => systemd::took_over(),
+                }
+            }
+            deadline = Instant::now() + self.patience(state);
+        }
+        if state == State::ServingOn {
+            return Err(why.unwrap_or_default());
+        }
+        elders.leave();
+        self.has_taken_over = true;
+        pause_at(Step::Replaced).await;
+        Ok(self)
+    }
+
+    /// How long a state may last, but for the first one.
+    fn patience(&self, state: State) -> Duration {
+        match state {
+            State::Committing => TAKE_OVER,
+            // What has not come has accepted nothing.
+            State::Withdrawing { .. } if self.process.is_none() => Duration::ZERO,
+            State::Withdrawing { .. } => WITHDRAWAL,
+            _ => DEATH,
+        }
+    }
+
+    /// Says what is to be said, and waits for what the new process says, or for its end.
+    async fn next(
         &mut self,
-        sockets: &[Shared],
-        self_check: &SelfCheck,
-        carried: Carried,
-        elders: &Elders,
-    ) -> Result<(), String> {
+        state: State,
+        offer: &mut Option<Offer<'_>>,
+        words: &mut VecDeque<Message>,
+    ) -> Happened {
+        if let Some(offer) = offer.take_if(|_| state == State::Offering) {
+            if let Err(reason) = self.offer(offer).await {
+                return (Event::Failed, reason);
+            }
+            pause_at(Step::Offered).await;
+        }
+        while let Some(word) = words.front() {
+            // It may have ended, which is heard below.
+            let _ = self.channel.send(word, &[]).await;
+            if matches!(words.pop_front(), Some(Message::Go)) {
+                pause_at(Step::Went).await;
+            }
+        }
+        loop {
+            return match self.channel.receive().await {
+                Ok(Some((Message::Attached { pid }, _))) => {
+                    self.process = Pid::from_raw(pid)
+                        .and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok())
+                        .map(|handle| (pid, handle));
+                    continue;
+                }
+                Ok(Some((Message::Serving { version }, _))) => {
+                    self.version = version;
+                    (Event::Serving, String::new())
+                }
+                Ok(Some((Message::TookOver, _))) => (Event::TookOver, out_of_turn("TookOver")),
+                Ok(Some((Message::Failed(reason), _))) => (Event::Failed, reason),
+                Ok(Some((other, _))) => (Event::Failed, out_of_turn(&format!("{other:?}"))),
+                Ok(None) => (Event::Ended, self.how_it_ended().await),
+                Err(error) => {
+                    (Event::Failed, format!("the new process is not understood: {error}"))
+                }
+            };
+        }
+    }
+
+    /// Hands it all sockets that are listened on.
+    async fn offer(&mut self, offer: Offer<'_>) -> Result<(), String> {
+        let Offer { sockets, self_check, carried, elders } = offer;
         let hello = Message::Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             self_check: self_check.secret().to_owned(),
         };
-        self.send(&hello, &[]).await?;
+        self.send(&hello, &[]).await;
         let open: Vec<_> = sockets
             .iter()
             .filter_map(|socket| Some((&socket.description, socket.descriptor()?)))
@@ -91,7 +228,7 @@ impl Successor {
             let descriptions = batch.iter().map(|&(description, _)| description.clone()).collect();
             let descriptors: Vec<BorrowedFd<'_>> =
                 batch.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
-            self.send(&Message::Sockets(descriptions), &descriptors).await?;
+            self.send(&Message::Sockets(descriptions), &descriptors).await;
         }
         let file = write_file(&carried)
             .map_err(|error| format!("what was counted cannot be handed over: {error}"))?;
@@ -105,42 +242,13 @@ impl Successor {
         }
         let elders = elders.iter().map(|elder| elder.as_fd());
         let with: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd()).chain(elders).collect();
-        self.send(&Message::Complete, &with).await
-    }
-
-    /// Waits until it says that it answers on every listener.
-    pub(super) async fn await_serving(&mut self) -> Result<(), String> {
-        loop {
-            match self.receive().await? {
-                Message::Attached { pid } => {
-                    self.process = Pid::from_raw(pid)
-                        .and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok())
-                        .map(|handle| (pid, handle));
-                }
-                Message::Serving { version } => {
-                    self.version = version;
-                    return Ok(());
-                }
-                Message::Failed(reason) => return Err(reason),
-                other => return Err(format!("the new process said {other:?} out of turn")),
-            }
-        }
-    }
-
-    /// Gives it the service, and waits until it has it.
-    pub(super) async fn commit(&mut self, elders: &Elders) -> Result<(), String> {
-        self.send(&Message::Go, &[]).await?;
-        pause_at("old:went").await;
-        match timeout(TAKE_OVER, self.receive()).await {
-            Ok(Ok(Message::TookOver)) => {}
-            Ok(Ok(other)) => return Err(format!("the new process said {other:?} out of turn")),
-            Ok(Err(reason)) => return Err(reason),
-            Err(_) => return Err("the new process did not take over".to_owned()),
-        }
-        elders.leave();
-        self.has_taken_over = true;
-        pause_at("old:replaced").await;
+        self.send(&Message::Complete, &with).await;
         Ok(())
+    }
+
+    async fn send(&self, message: &Message, with: &[BorrowedFd<'_>]) {
+        // It may have ended, which is heard.
+        let _ = self.channel.send(message, with).await;
     }
 
     /// Tells it who is still here; not in vain if it does not listen just now.
@@ -173,21 +281,6 @@ impl Successor {
         Err(())
     }
 
-    async fn send(&mut self, message: &Message, with: &[BorrowedFd<'_>]) -> Result<(), String> {
-        match self.channel.send(message, with).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.how_it_ended().await),
-        }
-    }
-
-    async fn receive(&mut self) -> Result<Message, String> {
-        match self.channel.receive().await {
-            Ok(Some((message, _))) => Ok(message),
-            Ok(None) => Err(self.how_it_ended().await),
-            Err(error) => Err(format!("the new process is not understood: {error}")),
-        }
-    }
-
     /// It has closed its end. Whoever could not even start has said so by its status.
     async fn how_it_ended(&mut self) -> String {
         match timeout(TAKE_OVER, self.launcher.wait()).await {
@@ -196,6 +289,16 @@ impl Successor {
             }
             _ => "the new process ended; its log says why".to_owned(),
         }
+    }
+}
+
+impl Successor {
+    /// Any of them may have ended already.
+    fn kill(&mut self) {
+        if let Some((_, process)) = &self.process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        let _ = self.launcher.start_kill();
     }
 }
 
@@ -209,15 +312,22 @@ impl fmt::Display for Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if self.has_taken_over {
-            return;
+        if !self.has_taken_over {
+            self.kill();
         }
-        // If it does not come before this process ends, it still learns that it must not
-        // serve. Any of these may have ended already.
-        let _ = self.channel.try_send(&Message::Withdrawn);
-        if let Some((_, process)) = &self.process {
-            let _ = pidfd_send_signal(process, Signal::KILL);
-        }
-        let _ = self.launcher.start_kill();
     }
+}
+
+/// Why a state that has lasted for too long ends the upgrade.
+fn overdue(state: State, limit: Duration) -> String {
+    match state {
+        State::Offering => {
+            format!("the new process did not serve within {} s", limit.as_secs_f32())
+        }
+        _ => "the new process did not take over".to_owned(),
+    }
+}
+
+fn out_of_turn(word: &str) -> String {
+    format!("the new process said {word} out of turn")
 }

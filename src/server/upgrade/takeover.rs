@@ -7,19 +7,23 @@ use std::{
     path::Path,
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::socket_peercred,
-    process::{Pid, PidfdFlags, geteuid, pidfd_open},
+    process::{PidfdFlags, geteuid, pidfd_open},
     stdio::dup2_stdin,
 };
+use tokio::time::{sleep, timeout};
 
 use super::{
-    Channel, Elders,
-    channel::{Message, PROTOCOL, read_file, send},
-    pause_at,
+    channel::{Channel, Message, PROTOCOL, read_file, send},
+    elders::Elders,
+    pause::pause_at,
+    step::Step,
+    steps::new::Event,
 };
 use crate::{
     carried::Carried,
@@ -27,15 +31,19 @@ use crate::{
     server::accept::sockets::{Given, Socket},
 };
 
-/// How long a process may take to die.
-const END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// How long a process may take to die, once its end of the channel is closed.
+const END: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it has.
+const END_PAUSE: Duration = Duration::from_millis(2);
 
 /// The channel that a process finds on its stdin when it is to replace another.
 #[derive(Debug)]
 pub struct Takeover {
     end: OwnedFd,
-    /// The process at the other end.
-    peer: Pid,
+    /// The process at the other end: a handle that can mean no other. `None`: it has
+    /// ended already, or this kernel knows no such handles.
+    peer: Option<OwnedFd>,
 }
 
 impl Takeover {
@@ -52,16 +60,7 @@ impl Takeover {
             return Err(fail("--takeover: the process to replace is another user's"));
         }
         dup2_stdin(File::open("/dev/null")?)?;
-        Ok(Self { end, peer: peer.pid })
-    }
-
-    /// Waits until the old process has let go of its sockets: its end shows on the
-    /// channel a moment earlier.
-    fn await_end(&self) {
-        if let Ok(process) = pidfd_open(self.peer, PidfdFlags::empty()) {
-            // Late: a listener that is still taken says so.
-            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&END));
-        }
+        Ok(Self { end, peer: pidfd_open(peer.pid, PidfdFlags::empty()).ok() })
     }
 
     /// Says why this process does not serve.
@@ -75,6 +74,9 @@ impl Takeover {
 #[derive(Debug)]
 pub(in crate::server) struct Predecessor {
     channel: Channel,
+    /// As [`Takeover::peer`].
+    peer: Option<OwnedFd>,
+    has_ended: bool,
 }
 
 /// What it hands over.
@@ -100,27 +102,33 @@ impl Received {
 }
 
 impl Predecessor {
-    /// Receives everything. If the old process ends meanwhile, what has come so far:
+    /// Receives everything. If the old process dies meanwhile, what has come so far:
     /// nobody else serves then.
+    ///
+    /// # Errors
+    /// What it says is not understood, or it serves on.
     pub(in crate::server) async fn receive(takeover: &Takeover) -> io::Result<(Self, Received)> {
         let channel = Channel::new(takeover.end.try_clone()?)?;
+        let peer = takeover.peer.as_ref().map(OwnedFd::try_clone).transpose()?;
+        let mut predecessor = Self { channel, peer, has_ended: false };
         log::info!("upgrade: process {} starts", std::process::id());
         let attached = Message::Attached { pid: std::process::id().cast_signed() };
         // It may have ended; that shows below.
-        let _ = channel.send(&attached, &[]).await;
-        pause_at("new:attached").await;
+        let _ = predecessor.channel.send(&attached, &[]).await;
+        pause_at(Step::Attached).await;
         let mut sockets = Vec::new();
-        let mut self_check = SelfCheck::new();
-        let mut carried = Carried::default();
-        let mut elders = Vec::new();
+        let mut received = Received::nothing_but(Given::default());
         loop {
-            let Some((message, descriptors)) = channel.receive().await? else {
-                takeover.await_end();
+            let Some((message, descriptors)) = predecessor.channel.receive().await? else {
+                if !predecessor.is_dead().await {
+                    return Err(serves_on());
+                }
+                predecessor.has_ended = true;
                 break;
             };
             match message {
                 Message::Hello { protocol: PROTOCOL, self_check: secret, .. } => {
-                    self_check = SelfCheck::sharing(secret);
+                    received.self_check = SelfCheck::sharing(secret);
                 }
                 Message::Hello { version, protocol, .. } => {
                     return Err(unsupported(&version, protocol));
@@ -133,58 +141,83 @@ impl Predecessor {
                 }
                 Message::Complete => {
                     let mut descriptors = descriptors.into_iter();
-                    carried = descriptors.next().map(read_file).transpose()?.unwrap_or_default();
-                    elders = descriptors.collect();
+                    let carried = descriptors.next().map(read_file).transpose()?;
+                    received.carried = carried.unwrap_or_default();
+                    received.elders = descriptors.collect();
                     break;
                 }
+                Message::Withdrawn => return Err(serves_on()),
                 other => return Err(io::Error::other(format!("{other:?} out of turn"))),
             }
         }
-        pause_at("new:received").await;
-        Ok((
-            Self { channel },
-            Received { sockets: Given::new(sockets), self_check, carried, elders },
-        ))
+        received.sockets = Given::new(sockets);
+        pause_at(Step::Received).await;
+        Ok((predecessor, received))
     }
 
-    /// Says that this process answers on every listener, and waits until it is given
-    /// the service. The end of the old process is as good: nobody else serves then.
-    ///
-    /// # Errors
-    /// The old process serves on.
-    pub(in crate::server) async fn replace(&self) -> Result<(), Withdrawn> {
-        pause_at("new:answering").await;
-        let serving = Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() };
-        // It may have ended, or said before that it serves on.
-        let _ = self.channel.send(&serving, &[]).await;
-        pause_at("new:serving").await;
+    /// Whether it was dead when everything it had sent was received.
+    pub(in crate::server) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// What it says next of the hand-over.
+    pub(in crate::server) async fn hear(&self) -> Event {
         match self.channel.receive().await {
-            Ok(Some((Message::Go, _))) => Ok(()),
-            Ok(Some(_)) => Err(Withdrawn),
-            Ok(None) | Err(_) => {
+            Ok(Some((Message::Go, _))) => Event::Go,
+            Ok(None) | Err(_) if self.is_dead().await => {
                 log::warn!("the old process has ended before it handed the service over");
-                Ok(())
+                Event::PeerDied
             }
+            // Whatever it says, or if it has closed its end and lives: it serves on.
+            Ok(_) | Err(_) => Event::Withdrawn,
         }
     }
 
-    /// Says that the service manager knows this process; the old one drains now, and
-    /// `elders` shows it.
-    pub(in crate::server) async fn took_over(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
-        pause_at("new:replacing").await;
-        // It may have ended.
-        let _ = self.channel.send(&Message::TookOver, &[]).await;
+    /// Says that this process answers on every listener.
+    pub(in crate::server) async fn say_serving(&self) {
+        self.say(Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() }).await;
+        pause_at(Step::Serving).await;
+    }
+
+    /// Says that the service manager knows this process.
+    pub(in crate::server) async fn say_took_over(&self) {
+        self.say(Message::TookOver).await;
+    }
+
+    /// Says why this process will not serve.
+    pub(in crate::server) async fn say_failed(&self, why: &impl ToString) {
+        self.say(Message::Failed(why.to_string())).await;
+    }
+
+    async fn say(&self, message: Message) {
+        // It may have ended, which is heard.
+        let _ = self.channel.send(&message, &[]).await;
+    }
+
+    /// Shows it, which drains now, and `others` from earlier upgrades.
+    pub(in crate::server) fn watched_by(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
         // What cannot be watched is only not shown.
         for channel in others.into_iter().filter_map(|end| Channel::new(end).ok()) {
             elders.watch(channel);
         }
         elders.watch(self.channel);
     }
-}
 
-/// The old process serves on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::server) struct Withdrawn;
+    /// Whether the process, whose end of the channel is closed, is dead. That it has
+    /// closed it is no proof: it may serve on. Its sockets are free once it is dead, a
+    /// moment after its end of the channel is closed.
+    async fn is_dead(&self) -> bool {
+        let Some(peer) = &self.peer else { return true };
+        let dead = async {
+            while !poll(&mut [PollFd::new(peer, PollFlags::IN)], Some(&Timespec::default()))
+                .is_ok_and(|ready| ready > 0)
+            {
+                sleep(END_PAUSE).await;
+            }
+        };
+        timeout(END, dead).await.is_ok()
+    }
+}
 
 /// Starts the process that takes over, and leaves it to the service manager: a
 /// process whose parent is gone is the child of the first one.
@@ -195,6 +228,10 @@ pub fn launch(config: &Path) -> io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--takeover=serve", "--config"]).arg(config).spawn()?;
     Ok(())
+}
+
+fn serves_on() -> io::Error {
+    io::Error::other("the process that was to be replaced serves on")
 }
 
 fn unsupported(version: &str, protocol: u32) -> io::Error {

@@ -1,0 +1,412 @@
+//! A process that serves: how it comes to be.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    os::fd::{OwnedFd, RawFd},
+    pin::pin,
+    sync::Arc,
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use pingora::time::fast_timeout::set_fast_timeout_to_tokio_threshold;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{
+    accept::{
+        connection::Connection,
+        connections::Connections,
+        gate::Gate,
+        listener::{BindError, Bound},
+        reserve, self_check,
+        sockets::{Given, Shared},
+        workers::Workers,
+    },
+    access_log,
+    admin::{self, status::State},
+    reload::{self, Reloader, Source},
+    signals::Signals,
+    supply::watcher,
+    systemd,
+    upgrade::{
+        Elders, HandedOver, Predecessor, Received, Step, Takeover, Upgrader, pause_at, steps::new,
+    },
+    upstreams::resolve,
+};
+use crate::{
+    config::Config,
+    metrics::Metrics,
+    proxy::{ATTEMPTS_MAX, Closing, Proxy, SelfCheck},
+    snapshot::{Addresses, Snapshot, SnapshotCell},
+};
+
+/// How long a listener may take to answer the process itself at its start.
+const PROOF: Duration = Duration::from_secs(30);
+
+/// Idle connections to upstreams that are kept, for each thread.
+const UPSTREAM_IDLE_CONNECTIONS: usize = 1024;
+
+/// Why the process could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be bound.
+    Bind(String),
+    /// The access log could not be opened.
+    AccessLog(io::Error),
+    /// A listener accepts, and does not answer.
+    Mute(String),
+    /// The process that was to be replaced serves on.
+    Withdrawn,
+    /// The process was told to stop before it had taken over.
+    Stopped,
+    /// The operating system refused a thread, a signal or the like.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(text) => f.write_str(text),
+            Self::AccessLog(error) => write!(f, "access_log.output cannot be opened: {error}"),
+            Self::Mute(reason) => write!(f, "a listener does not answer: {reason}"),
+            Self::Withdrawn => f.write_str("the process that was to be replaced serves on"),
+            Self::Stopped => f.write_str("it was told to stop before it had taken over"),
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error.to_string())
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Where the sockets come from that are there already.
+#[derive(Debug)]
+pub enum Inherited {
+    /// There are none.
+    Nothing,
+    /// From systemd, where it passes any. The process must not have a second thread
+    /// yet, since they are taken out of the environment.
+    FromSystemd,
+    /// From the process that this one replaces.
+    FromPredecessor(Takeover),
+}
+
+/// A process that serves.
+pub struct Server {
+    /// For all but requests: signals, reloads, the watcher, the upgrade.
+    pub(super) runtime: Runtime,
+    pub(super) workers: Workers<HttpProxy<Proxy>>,
+    pub(super) signals: Signals,
+    pub(super) state: Arc<State>,
+    self_check: SelfCheck,
+    proxy: Proxy,
+    reserved_from: RawFd,
+    addresses: Vec<SocketAddr>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) accepting: JoinSet<io::Result<()>>,
+    pub(super) closing: Closing,
+    /// True: no connection is accepted any more.
+    pub(super) stop: watch::Sender<bool>,
+    /// The same for the admin listener, which serves through a stop.
+    stop_admin: watch::Sender<bool>,
+    pub(super) replaced: mpsc::Receiver<HandedOver>,
+    /// Disconnects when whoever asked on the admin socket has an answer.
+    pub(super) answered: mpsc::Receiver<()>,
+    pub(super) writer: Option<access_log::Writer>,
+}
+
+/// Starts to serve: when this returns, it was seen that every listener of the
+/// configuration answers. `source` is where the configuration came from, to be read
+/// again.
+///
+/// # Errors
+/// Nothing is served: a listener is not to be had, or the system refuses.
+pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Server, StartError> {
+    // While there is but one thread.
+    let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
+        Given::by_systemd()
+    } else {
+        Given::default()
+    };
+    // The runtime's timers: Pingora's own take longer to set, and a thread that wakes up a
+    // hundred times a second. It takes those still for what is under a second.
+    set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let _context = runtime.handle().clone().enter();
+    // Before anything is bound, so that no signal finds its default action.
+    let signals = Signals::new()?;
+    let (predecessor, received) = match inherited {
+        Inherited::FromPredecessor(takeover) => {
+            let (predecessor, received) = runtime.block_on(Predecessor::receive(takeover))?;
+            (Some(predecessor), received)
+        }
+        Inherited::FromSystemd | Inherited::Nothing => (None, Received::nothing_but(by_systemd)),
+    };
+    let Received { mut sockets, self_check, carried, elders } = received;
+    let listeners = bind(&config, &mut sockets)?;
+    let admin = admin::Listeners::bind(&config.admin, &mut sockets)?;
+    if predecessor.is_some() {
+        runtime.block_on(pause_at(Step::Bound));
+    }
+    let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
+    let mut server = Server::new(runtime, signals, config, source, shared, self_check)?;
+    carried.apply(&server.state.reloader.serving(), &server.state.metrics);
+    // From here on clients may have come, who are served before the process ends.
+    let live = server
+        .accept(listeners)
+        .map_err(StartError::from)
+        .and_then(|()| server.go_live(admin, predecessor, elders, sockets));
+    match live {
+        Ok(()) => Ok(server),
+        Err(error) => {
+            server.withdraw();
+            Err(error)
+        }
+    }
+}
+
+impl Server {
+    /// Everything but what listens.
+    fn new(
+        runtime: Runtime,
+        signals: Signals,
+        config: Config,
+        source: Source,
+        sockets: Vec<Shared>,
+        self_check: SelfCheck,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let rotated = signal(SignalKind::user_defined1())?;
+        let connections = Arc::<Connections>::default();
+        runtime.spawn(Arc::clone(&connections).sweep());
+        let metrics = Metrics::new();
+        let writer = access_log::start(&config.access_log, metrics.access_log_dropped())
+            .map_err(StartError::AccessLog)?;
+        let (access_log, writer) = writer.unzip();
+        runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
+        let addresses = runtime.block_on(resolve::resolve(&config, &Addresses::new()));
+        let (settings, threads) = (settings(), threads(&config));
+        let snapshot = Snapshot::compile(config, addresses, None);
+        let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
+        let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
+        let reserved_from = reserve::from();
+        let proxy = Proxy::new(
+            &snapshots,
+            metrics.clone(),
+            access_log,
+            self_check.clone(),
+            Connection::wire_of,
+            reserved_from,
+        );
+        let elders = Arc::new(Elders::new(Arc::clone(&reloader), metrics.clone()));
+        let stop_admin = watch::Sender::new(false);
+        let (upgrader, replaced) = Upgrader::new(
+            Arc::clone(&reloader),
+            metrics.clone(),
+            sockets,
+            self_check.clone(),
+            Arc::clone(&elders),
+            stop_admin.clone(),
+        );
+        Ok(Self {
+            runtime,
+            signals,
+            state: Arc::new(State::new(reloader, metrics, upgrader, elders)),
+            closing: proxy.closing(),
+            workers: Workers::start((0..threads).map(|_| http_proxy(&settings, proxy.clone())))?,
+            self_check,
+            proxy: proxy.clone(),
+            reserved_from,
+            addresses: Vec::new(),
+            connections,
+            accepting: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            stop_admin,
+            replaced,
+            answered: mpsc::channel(1).1,
+            writer,
+        })
+    }
+
+    /// Accepts from now on.
+    fn accept(&mut self, listeners: Vec<Bound>) -> io::Result<()> {
+        for listener in listeners {
+            log::info!("listening on {} ({})", listener.address, listener.name);
+            self.addresses.push(listener.address);
+            let gate = self.gate(listener.short_name());
+            for (runtime, seat) in self.workers.seats() {
+                let stop = self.stop.subscribe();
+                let serving = listener.try_clone()?.serve(seat, stop, Arc::clone(&gate));
+                self.accepting.spawn_on(serving, runtime);
+            }
+        }
+        Ok(())
+    }
+
+    fn gate(&self, listener: &str) -> Arc<Gate> {
+        let (reloader, name) = (Arc::clone(&self.state.reloader), listener.to_owned());
+        let limits = Box::new(move || {
+            let serving = reloader.serving();
+            let config = serving.config();
+            let listener = config.listeners.iter().find(|listener| *listener.name == *name);
+            // No reload takes a listener away.
+            Arc::clone(listener.map_or(&config.limits.clients, |listener| &listener.limits))
+        });
+        let (connections, metrics) = (&self.connections, &self.state.metrics);
+        let refuser = self.proxy.refuser(listener);
+        Gate::new(listener, limits, connections, metrics, refuser, self.reserved_from)
+    }
+
+    /// Takes the service over from the process that had it, if one had, and begins
+    /// what only the process does that serves.
+    fn go_live(
+        &mut self,
+        admin: admin::Listeners,
+        predecessor: Option<Predecessor>,
+        elders: Vec<OwnedFd>,
+        unused: Given,
+    ) -> Result<(), StartError> {
+        let runtime = self.runtime.handle().clone();
+        runtime.block_on(self.take_over(admin, predecessor.as_ref()))?;
+        if let Some(predecessor) = predecessor {
+            predecessor.watched_by(&self.state.elders, elders);
+        }
+        unused.close();
+        if let Some(watcher) = watcher::start(&self.state.reloader) {
+            let stop = self.stop.subscribe();
+            runtime.spawn(watcher.run(Arc::clone(&self.state.reloader), stop));
+        }
+        runtime.spawn(reload::refresh_addresses(Arc::clone(&self.state.reloader)));
+        let watchdog = systemd::watchdog(self.addresses.clone(), self.self_check.clone());
+        runtime.spawn(watchdog);
+        log::info!("ready");
+        Ok(())
+    }
+
+    /// Sees that every listener answers, and takes over: drives [`new::State`].
+    async fn take_over(
+        &mut self,
+        admin: admin::Listeners,
+        predecessor: Option<&Predecessor>,
+    ) -> Result<(), StartError> {
+        let mut admin = Some(admin);
+        let mut proof = pin!(async {
+            let deadline = Instant::now() + PROOF;
+            self_check::answers_on(&self.addresses, &self.self_check, deadline).await?;
+            if predecessor.is_some() {
+                pause_at(Step::Answering).await;
+            }
+            Ok(())
+        });
+        let is_alone = predecessor.is_none_or(Predecessor::has_ended);
+        let mut state = new::State::Proving { alone: is_alone };
+        let mut why = StartError::Withdrawn;
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = heard_from(predecessor), if state.listens() => event,
+                _ = self.signals.stop_alone(), if predecessor.is_some() => {
+                    why = StartError::Stopped;
+                    new::Event::Stop
+                }
+                proof = &mut proof, if state.proves() => match proof {
+                    Ok(()) => new::Event::Proved,
+                    Err(reason) => {
+                        why = StartError::Mute(reason);
+                        new::Event::Mute
+                    }
+                },
+            };
+            let acts;
+            (state, acts) = state.on(event);
+            for act in acts {
+                match (act, predecessor) {
+                    (new::Act::ServeAdmin, _) => {
+                        if let Some(admin) = admin.take() {
+                            self.answered =
+                                admin.serve(&self.state, self.stop_admin.subscribe())?;
+                        }
+                    }
+                    (new::Act::BeMain, None) => systemd::ready(),
+                    (new::Act::BeMain, Some(_)) => {
+                        systemd::took_over();
+                        pause_at(Step::Replacing).await;
+                    }
+                    (new::Act::SayServing, Some(old)) => old.say_serving().await,
+                    (new::Act::SayTookOver, Some(old)) => old.say_took_over().await,
+                    (new::Act::SayFailed, Some(old)) => old.say_failed(&why).await,
+                    (_, None) => {}
+                }
+            }
+            match state {
+                new::State::Serving => return Ok(()),
+                new::State::Withdrawn => return Err(why),
+                new::State::Proving { .. } | new::State::Offered => {}
+            }
+        }
+    }
+
+    /// The addresses that are listened on. No port is 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// What the process to be replaced says next, if there is one.
+async fn heard_from(predecessor: Option<&Predecessor>) -> new::Event {
+    match predecessor {
+        Some(predecessor) => predecessor.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Of one worker's proxy.
+fn settings() -> Arc<ServerConf> {
+    Arc::new(ServerConf {
+        threads: 1,
+        max_retries: ATTEMPTS_MAX,
+        upstream_keepalive_pool_size: UPSTREAM_IDLE_CONNECTIONS,
+        ..ServerConf::default()
+    })
+}
+
+/// How many threads serve: as many as are configured, else as there are cores.
+fn threads(config: &Config) -> usize {
+    let threads = config.server.threads.or_else(|| available_parallelism().ok());
+    threads.map_or(1, NonZeroUsize::get)
+}
+
+fn bind(config: &Config, given: &mut Given) -> Result<Vec<Bound>, BindError> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let name = format!("listeners.{}", listener.name);
+        bound.extend(Bound::all(&name, &listener.addresses, given)?);
+    }
+    Ok(bound)
+}
