@@ -48,7 +48,7 @@ pub(super) fn start(
     };
     let (access_log, lines) = AccessLog::queue(log.format, dropped);
     let (ends, running) = channel();
-    let sink = Sink { path, file };
+    let sink = Sink { path, file, begun: 0 };
     std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || write_all(&lines, sink, &ends))?;
@@ -87,7 +87,7 @@ fn write_all(lines: &Lines, mut sink: Sink, _ends: &Sender<()>) {
     let mut batch = Vec::new();
     while lines.wait((!batch.is_empty()).then_some(RETRY_PAUSE)) {
         if lines.take_reopen() {
-            sink.reopen();
+            sink.reopen(&mut batch);
         }
         let written = lines.take(&mut batch, |lines| sink.write(lines));
         complaints.make(lines.dropped(), written.err());
@@ -97,7 +97,7 @@ fn write_all(lines: &Lines, mut sink: Sink, _ends: &Sender<()>) {
     let mut last = None;
     while let Err(error) = lines.take(&mut batch, |lines| sink.write(lines)) {
         lines.lose(&batch);
-        batch.clear();
+        sink.forget(&mut batch);
         last = Some(error);
     }
     complaints.last = None;
@@ -108,27 +108,46 @@ struct Sink {
     /// `None`: stdout, which cannot be opened anew.
     path: Option<PathBuf>,
     file: File,
+    /// How many bytes of the first line that waits the file has already.
+    begun: usize,
 }
 
 impl Sink {
-    /// Writes and empties `lines`. What could not be written stays there.
+    /// Writes and empties `lines`. What could not be written stays there, with all of
+    /// the line in which it begins.
     fn write(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
-        while !lines.is_empty() {
-            match self.file.write(lines) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => drop(lines.drain(..bytes)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let mut written = self.begun;
+        let result = loop {
+            let rest = lines.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
             }
-        }
-        Ok(())
+            match self.file.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let ends = lines.iter().take(written).rposition(|byte| *byte == b'\n');
+        let whole = ends.map_or(0, |end| end + 1);
+        lines.drain(..whole);
+        self.begun = written - whole;
+        result
+    }
+
+    /// Gives lines up.
+    fn forget(&mut self, lines: &mut Vec<u8>) {
+        lines.clear();
+        self.begun = 0;
     }
 
     /// Opens the file anew, or goes on with the old one and says so.
-    fn reopen(&mut self) {
-        let Some(path) = &self.path else { return };
-        match append(path) {
+    fn reopen(&mut self, lines: &mut Vec<u8>) {
+        let Some(path) = self.path.clone() else { return };
+        match append(&path) {
             Ok(file) => {
+                self.end_line(lines);
                 self.file = file;
                 log::info!("access log: opened {} anew", path.display());
             }
@@ -137,6 +156,19 @@ impl Sink {
                 path.display()
             ),
         }
+    }
+
+    /// A line ends in the file in which it has begun; if that file takes no more, all of
+    /// the line is for the next one.
+    fn end_line(&mut self, lines: &mut Vec<u8>) {
+        if self.begun == 0 {
+            return;
+        }
+        let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |at| at + 1);
+        let others = lines.split_off(end);
+        let _ = self.write(lines);
+        lines.extend(others);
+        self.begun = 0;
     }
 }
 

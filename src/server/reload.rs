@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{aside::aside, process, systemd::Reloading, upstreams::resolve};
+use super::{aside::aside, process, systemd::Notifier, upstreams::resolve};
 use crate::{
     config::Config,
     cors::Severity,
@@ -72,6 +72,7 @@ pub(super) struct Reloader {
     source: Source,
     snapshots: Arc<SnapshotCell>,
     metrics: Metrics,
+    notifier: Arc<Notifier>,
     /// Held while a change is made ready, so that none is lost to another.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Attempt>,
@@ -80,13 +81,26 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// For the configuration of `source`, which `snapshots` serves already.
-    pub(super) fn new(source: Source, snapshots: Arc<SnapshotCell>, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        source: Source,
+        snapshots: Arc<SnapshotCell>,
+        metrics: Metrics,
+        notifier: Arc<Notifier>,
+    ) -> Self {
         let serving = snapshots.load();
         let hash = serving.config().hash();
         metrics.config_applied(&hash, unix_seconds());
         let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
         let looked_for = Mutex::new(Arc::clone(&serving.config().looked_for));
-        Self { source, snapshots, metrics, turn: tokio::sync::Mutex::default(), last, looked_for }
+        Self {
+            source,
+            snapshots,
+            metrics,
+            notifier,
+            turn: tokio::sync::Mutex::default(),
+            last,
+            looked_for,
+        }
     }
 
     /// Keeps every change away while what is returned lives.
@@ -117,7 +131,7 @@ impl Reloader {
     pub(super) async fn reload(&self, trigger: Trigger) -> Result<String, Arc<Report>> {
         let _turn = self.turn.lock().await;
         // A file event may turn out to be no change; whoever asks is answered at once.
-        let mut reloading = (trigger != Trigger::File).then(Reloading::start);
+        let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
         let known = (trigger == Trigger::File).then(|| self.last().hash);
         let (source, current) = (self.source.clone(), self.snapshots.load());
         let read = aside(move || Read::new(&source, current.config(), known.as_deref())).await;
@@ -129,7 +143,7 @@ impl Reloader {
             log::debug!("the configuration was read ({}): nothing has changed", trigger.as_str());
             return Ok("nothing has changed".to_owned());
         };
-        reloading.get_or_insert_with(Reloading::start);
+        reloading.get_or_insert_with(|| self.notifier.reloading());
         match outcome {
             Ok((config, change)) => self.apply(config, hash, change, trigger).await,
             Err(report) => Err(self.refuse(report, hash, trigger)),

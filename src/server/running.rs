@@ -37,7 +37,7 @@ use super::{
     reload::{self, Reloader, Source},
     signals::Signals,
     supply::watcher,
-    systemd,
+    systemd::{Notifier, watchdog},
     upgrade::{
         Elders, HandedOver, Predecessor, Received, Step, Takeover, Upgrader, pause_at, steps::new,
     },
@@ -213,7 +213,10 @@ impl Server {
         let (settings, threads) = (settings(), threads(&config));
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
-        let reloader = Arc::new(Reloader::new(source, Arc::clone(&snapshots), metrics.clone()));
+        let notifier = Arc::new(Notifier::new());
+        let reloader =
+            Reloader::new(source, Arc::clone(&snapshots), metrics.clone(), Arc::clone(&notifier));
+        let reloader = Arc::new(reloader);
         let reserved_from = reserve::from();
         let proxy = Proxy::new(
             &snapshots,
@@ -232,11 +235,12 @@ impl Server {
             self_check.clone(),
             Arc::clone(&elders),
             stop_admin.clone(),
+            Arc::clone(&notifier),
         );
         Ok(Self {
             runtime,
             signals,
-            state: Arc::new(State::new(reloader, metrics, upgrader, elders)),
+            state: Arc::new(State::new(reloader, metrics, upgrader, elders, notifier)),
             closing: proxy.closing(),
             workers: Workers::start((0..threads).map(|_| http_proxy(&settings, proxy.clone())))?,
             self_check,
@@ -302,8 +306,8 @@ impl Server {
             runtime.spawn(watcher.run(Arc::clone(&self.state.reloader), stop));
         }
         runtime.spawn(reload::refresh_addresses(Arc::clone(&self.state.reloader)));
-        let watchdog = systemd::watchdog(self.addresses.clone(), self.self_check.clone());
-        runtime.spawn(watchdog);
+        let notifier = Arc::clone(&self.state.notifier);
+        runtime.spawn(watchdog(notifier, self.addresses.clone(), self.self_check.clone()));
         log::info!("ready");
         Ok(())
     }
@@ -352,9 +356,9 @@ impl Server {
                                 admin.serve(&self.state, self.stop_admin.subscribe())?;
                         }
                     }
-                    (new::Act::BeMain, None) => systemd::ready(),
+                    (new::Act::BeMain, None) => self.state.notifier.ready(),
                     (new::Act::BeMain, Some(_)) => {
-                        systemd::took_over();
+                        self.state.notifier.took_over();
                         pause_at(Step::Replacing).await;
                     }
                     (new::Act::SayServing, Some(old)) => old.say_serving().await,

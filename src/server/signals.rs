@@ -38,11 +38,7 @@ impl Signals {
         loop {
             tokio::select! {
                 stop = Self::either(&mut self.terminate, &mut self.interrupt) => return stop,
-                _ = self.hangup.recv() => {
-                    let reloader = Arc::clone(&state.reloader);
-                    // What is wrong is logged where it is found.
-                    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
-                }
+                _ = self.hangup.recv() => reload(state),
             }
         }
     }
@@ -58,4 +54,16 @@ impl Signals {
             _ = interrupt.recv() => Stop::Interrupt,
         }
     }
+}
+
+/// By SIGHUP. A process that stops, or that was replaced, only ends what it has begun.
+fn reload(state: &State) {
+    if !state.notifier.is_main() {
+        let pid = std::process::id();
+        log::info!("SIGHUP: process {pid} is to end, and does not read its configuration again");
+        return;
+    }
+    let reloader = Arc::clone(&state.reloader);
+    // What is wrong is logged where it is found.
+    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
 }

@@ -9,7 +9,6 @@ use super::{
     drain::{DRAIN_SHORT, Done, Drain, Event},
     running::Server,
     signals::Stop,
-    systemd,
     upgrade::{Draining, HandedOver, Successor},
 };
 
@@ -132,9 +131,10 @@ impl Server {
     }
 
     async fn not_ready(&self) {
-        systemd::stopping();
         self.state.stop();
         self.state.upgrader.withdraw().await;
+        // Not a word, if another process has the service now.
+        self.state.notifier.stopping();
         self.state.elders.tell_stopping();
     }
 

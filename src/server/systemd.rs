@@ -1,6 +1,9 @@
 //! What systemd is told, where it listens (`NOTIFY_SOCKET`); else nothing happens.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::Instant;
@@ -8,54 +11,124 @@ use tokio::time::Instant;
 use super::accept::self_check;
 use crate::proxy::SelfCheck;
 
-/// Every listener accepts.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
+/// What this process is to the service. systemd believes every process of the service
+/// (`NotifyAccess=all`), so only the one may speak that it takes for the main one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    /// It does not serve yet.
+    Starting,
+    /// It is the main process.
+    Main,
+    /// It is the main process, and stops.
+    Stopping,
+    /// Another one is the main process.
+    Replaced,
 }
 
-/// Every listener accepts, and this process is the service's main one from now on.
-pub(super) fn took_over() {
-    tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
-}
+/// Says what systemd is to know. Words and roles keep one order: a word is said under
+/// the lock of the role that allows it.
+#[derive(Debug)]
+pub(super) struct Notifier(Mutex<Role>);
 
-/// The process is about to end.
-pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+impl Notifier {
+    /// Of a process that does not serve yet.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Role::Starting))
+    }
+
+    /// Every listener accepts.
+    pub(super) fn ready(&self) {
+        let mut role = self.lock();
+        if matches!(*role, Role::Starting | Role::Main) {
+            *role = Role::Main;
+            tell(&[NotifyState::Ready]);
+        }
+    }
+
+    /// Every listener accepts, and this process is the service's main one from now on.
+    pub(super) fn took_over(&self) {
+        let mut role = self.lock();
+        *role = Role::Main;
+        tell(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    }
+
+    /// This process is the main one still, though another one may have said otherwise.
+    pub(super) fn reclaim(&self) {
+        let main = NotifyState::MainPid(std::process::id());
+        match *self.lock() {
+            Role::Stopping => tell(&[main, NotifyState::Stopping]),
+            _ => tell(&[main, NotifyState::Ready]),
+        }
+    }
+
+    /// Another process is the main one, and this one says nothing more.
+    pub(super) fn replaced(&self) {
+        *self.lock() = Role::Replaced;
+    }
+
+    /// The process is about to end.
+    pub(super) fn stopping(&self) {
+        let mut role = self.lock();
+        if *role == Role::Main {
+            *role = Role::Stopping;
+            tell(&[NotifyState::Stopping]);
+        }
+    }
+
+    /// A reload begins; it ends when what is returned is dropped.
+    pub(super) fn reloading(self: &Arc<Self>) -> Reloading {
+        if *self.lock() == Role::Main
+            // Type=notify-reload needs the time (sd_notify(3), MONOTONIC_USEC).
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
+            tell(&[NotifyState::Reloading, now]);
+        }
+        Reloading(Arc::clone(self))
+    }
+
+    /// Whether this is the process that serves, and does not stop.
+    pub(super) fn is_main(&self) -> bool {
+        *self.lock() == Role::Main
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Role> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A reload, from its start to the drop of this.
-pub(super) struct Reloading;
-
-impl Reloading {
-    pub(super) fn start() -> Self {
-        // Type=notify-reload needs the time (sd_notify(3), MONOTONIC_USEC).
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
-            tell(&[NotifyState::Reloading, now]);
-        }
-        Self
-    }
-}
+pub(super) struct Reloading(Arc<Notifier>);
 
 impl Drop for Reloading {
     fn drop(&mut self) {
         // After a refusal, too: what was served is served on.
-        ready();
+        if self.0.is_main() {
+            self.0.ready();
+        }
     }
 }
 
 /// Tells systemd, as often as it wants to know, that this process answers on every
-/// listener; as long as it does. A timer would only prove that timers work.
+/// listener; as long as it does, and is the main one. A timer would only prove that
+/// timers work.
 ///
 /// Ends at once where systemd does not ask.
-pub(super) async fn watchdog(addresses: Vec<SocketAddr>, check: SelfCheck) {
+pub(super) async fn watchdog(
+    notifier: Arc<Notifier>,
+    addresses: Vec<SocketAddr>,
+    check: SelfCheck,
+) {
     let Some(limit) = watchdog_enabled() else { return };
     // Half of it, as sd_watchdog_enabled(3) says, leaves room for one slow answer.
     let interval = limit / 2;
-    loop {
+    while notifier.is_main() {
         let next = Instant::now() + interval;
-        match self_check::answers_on(&addresses, &check, next).await {
-            Ok(()) => tell(&[NotifyState::Watchdog]),
-            Err(reason) => log::error!("the watchdog is not fed: {reason}"),
+        let answer = self_check::answers_on(&addresses, &check, next).await;
+        match (answer, *notifier.lock()) {
+            (Ok(()), Role::Main) => tell(&[NotifyState::Watchdog]),
+            (Err(reason), Role::Main) => log::error!("the watchdog is not fed: {reason}"),
+            // It has stopped accepting meanwhile.
+            _ => return,
         }
         tokio::time::sleep_until(next).await;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
-use crate::harness::{Call, Corsac, Gate, Setup};
+use crate::harness::{Call, Corsac, Gate, Setup, await_some};
 
 /// A corsac that answers itself, with this access log.
 fn logging(access_log: &str) -> Setup {
@@ -236,4 +236,36 @@ fn a_pipe_that_nobody_reads_does_not_keep_the_process() {
     assert_eq!(corsac.await_exit(), Some(0));
     corsac.await_stderr("the last lines are lost", 1);
     gate.open();
+}
+
+/// A disk that is full takes a part of a line. Rotation makes room, and the line is
+/// whole in one of the two files.
+#[test]
+fn no_line_is_torn_over_two_files() {
+    const BLOCKS: usize = 8;
+    let corsac = logging("{ output = \"access.log\" }").file_size(BLOCKS).start();
+    let (log, rotated) = (corsac.path("access.log"), corsac.path("access.log.1"));
+    let mut requests = 0;
+    let is_full = || corsac.stderr().contains("cannot be written");
+    let size = || fs::metadata(&log).map_or(0, |log| log.len());
+    while !is_full() {
+        let before = size();
+        // Not a divisor of any size of blocks.
+        assert_eq!(corsac.get(&format!("/{requests}/a%20path")).send().status, 200);
+        requests += 1;
+        await_some("it is written", || (is_full() || size() > before).then_some(()));
+    }
+    fs::rename(&log, &rotated).unwrap();
+    corsac.signal("USR1");
+    corsac.await_stderr("anew", 1);
+    corsac.get("/last").send();
+    let lines = await_some("the last line", || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.contains("/last").then_some(text)
+    });
+    let torn = fs::read_to_string(&rotated).unwrap();
+    let whole = |line: &&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    assert_eq!(lines.lines().find(|line| !whole(line)), None);
+    let before = torn.lines().filter(whole).count();
+    assert_eq!(before + lines.lines().count(), requests + 1, "{torn}{lines}");
 }

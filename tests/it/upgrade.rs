@@ -9,11 +9,12 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Call, Connection, Corsac, DEADLINE, Gate, Origin, payload};
+use crate::harness::{
+    Answer, Call, Connection, Corsac, DEADLINE, Gate, Origin, Setup, await_some, payload,
+};
 
 #[path = "../../src/server/upgrade/step.rs"]
 mod step;
@@ -522,26 +523,110 @@ fn systemd_is_told() {
     assert!(!corsac.stderr().contains("watchdog is not fed"), "{}", corsac.stderr());
 }
 
+/// What a corsac says to systemd, read by the test.
+struct Systemd(UnixDatagram);
+
+impl Systemd {
+    fn of(setup: Setup) -> (Self, Setup) {
+        let path = setup.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (Self(socket), setup.environment("NOTIFY_SOCKET", path.to_str().unwrap()))
+    }
+
+    /// What has been said by now, and was not read yet.
+    fn told(&self) -> String {
+        let mut told = String::new();
+        let mut buffer = [0; 512];
+        while let Ok(length) = self.0.recv(&mut buffer) {
+            told += String::from_utf8_lossy(&buffer[..length]).trim_end();
+            told += "\n";
+        }
+        told
+    }
+}
+
+/// systemd believes every process of the service: who drains must not speak for who
+/// serves, nor a process that stops take it back.
+#[test]
+fn only_the_main_process_speaks() {
+    let gate = Gate::default();
+    let origin = Origin::answering(200).after(&gate).start();
+    let (systemd, setup) = Systemd::of(Corsac::with(&config(origin.address(), "")));
+    let mut corsac = setup.start();
+    let held: Vec<_> = (1..=2)
+        .map(|count| {
+            let call = corsac.get("/");
+            let client = thread::spawn(move || call.send());
+            origin.await_requests(count);
+            if count == 1 {
+                upgrade_must_work(&corsac);
+            }
+            client
+        })
+        .collect();
+    // The old process drains, the new one has a request, too.
+    await_some("READY=1", || systemd.told().contains("MAINPID=").then_some(()));
+    corsac.signal("HUP");
+    corsac.await_stderr("does not read its configuration", 1);
+    kill(corsac.successors()[0].into(), "TERM");
+    await_some("STOPPING=1", || systemd.told().contains("STOPPING=1").then_some(()));
+    kill(corsac.successors()[0].into(), "HUP");
+    corsac.await_stderr("does not read its configuration", 2);
+    gate.open();
+    for client in held {
+        assert_eq!(client.join().unwrap().status, 200);
+    }
+    assert_eq!(corsac.await_exit(), Some(0));
+    await_some("the end", || has_gone(corsac.successors()[0]).then_some(()));
+    assert_eq!(systemd.told(), "");
+    assert!(!corsac.stderr().contains("serves (SIGHUP)"), "{}", corsac.stderr());
+}
+
+/// Another process has the service already: this one does not say that it stops.
+#[test]
+fn told_to_stop_when_it_was_just_replaced() {
+    let origin = Origin::answering(200).start();
+    let (systemd, setup) = Systemd::of(Corsac::with(&config(origin.address(), "")));
+    let corsac = setup.environment("CORSAC_PAUSE_AT", "old:replaced").start();
+    assert!(corsac.command(&["upgrade", "--socket", "admin.sock"]).status.success());
+    corsac.await_stderr("is held at old:replaced", 1);
+    corsac.signal("TERM");
+    await_some("it stops", || {
+        // Either process may be the one that is asked.
+        let status = corsac.command(&["status", "--socket", "admin.sock", "--format", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        (status["pid"] == corsac.pid() && status["state"] == "stopping").then_some(())
+    });
+    let told = systemd.told();
+    assert!(told.contains("MAINPID=") && !told.contains("STOPPING=1"), "{told}");
+}
+
+/// The new process has said that it is the main one, and dies before it has told the old
+/// one, which is the main one again.
+#[test]
+fn the_main_process_is_the_one_that_is_left() {
+    let origin = Origin::answering(200).start();
+    let (systemd, setup) = Systemd::of(Corsac::with(&config(origin.address(), "")));
+    let corsac = setup.environment("CORSAC_PAUSE_AT", "new:replacing").start();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| upgrade(&corsac, &[]));
+        corsac.await_stderr("is held at new:replacing", 1);
+        let new = corsac.successors()[0];
+        assert!(systemd.told().ends_with(&format!("MAINPID={new}\nREADY=1\n")));
+        kill(new.into(), "KILL");
+        assert_eq!(asked.join().unwrap().status.code(), Some(1));
+    });
+    let told = systemd.told();
+    assert_eq!(told, format!("MAINPID={}\nREADY=1\n", corsac.pid()));
+}
+
 #[test]
 fn takeover_is_not_for_people() {
     let (_origin, corsac) = start();
     let output = corsac.command(&["run", "--takeover=serve", "--config", "corsac.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("for `corsac upgrade` alone"), "{}", stderr(&output));
-}
-
-/// Asks until there is an answer.
-#[track_caller]
-fn await_some<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(started.elapsed() < DEADLINE, "{what}: not in time");
-        // Nothing tells when a process has changed its mind.
-        thread::park_timeout(Duration::from_millis(5));
-    }
 }
 
 /// Clients that ask on and on: half of them over connections that they keep.

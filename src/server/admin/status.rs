@@ -15,6 +15,7 @@ use crate::{
     refused::RefusedOrigin,
     server::{
         reload::{Attempt, Reloader},
+        systemd::Notifier,
         upgrade::{Draining, Elders, Upgrader},
     },
     snapshot::Snapshot,
@@ -26,6 +27,7 @@ pub(in crate::server) struct State {
     pub(in crate::server) metrics: Metrics,
     pub(in crate::server) upgrader: Upgrader,
     pub(in crate::server) elders: Arc<Elders>,
+    pub(in crate::server) notifier: Arc<Notifier>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -87,9 +89,10 @@ impl State {
         metrics: Metrics,
         upgrader: Upgrader,
         elders: Arc<Elders>,
+        notifier: Arc<Notifier>,
     ) -> Self {
         let (started, stopping) = (Instant::now(), AtomicBool::new(false));
-        Self { reloader, metrics, upgrader, elders, started, stopping }
+        Self { reloader, metrics, upgrader, elders, notifier, started, stopping }
     }
 
     /// From now on the process is not ready.

@@ -46,7 +46,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{accept::sockets::Shared, reload::Reloader};
+use super::{accept::sockets::Shared, reload::Reloader, systemd::Notifier};
 use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
 use successor::Offer;
 
@@ -81,6 +81,7 @@ pub(super) struct Upgrader {
     handed_over: mpsc::Sender<HandedOver>,
     /// True: the admin listener accepts nothing more.
     stop_admin: watch::Sender<bool>,
+    notifier: Arc<Notifier>,
     /// True: this process stops, and starts no other.
     withdrawn: watch::Sender<bool>,
 }
@@ -101,6 +102,7 @@ impl Upgrader {
         self_check: SelfCheck,
         elders: Arc<Elders>,
         stop_admin: watch::Sender<bool>,
+        notifier: Arc<Notifier>,
     ) -> (Self, mpsc::Receiver<HandedOver>) {
         let (handed_over, receiver) = mpsc::channel(1);
         let upgrader = Self {
@@ -113,6 +115,7 @@ impl Upgrader {
             turn: Mutex::new(false),
             handed_over,
             stop_admin,
+            notifier,
             withdrawn: watch::Sender::new(false),
         };
         (upgrader, receiver)
@@ -197,7 +200,8 @@ impl Upgrader {
             carried: self.carried(),
             elders: &self.elders,
         };
-        successor.hand_over(offer, request.timeout, self.is_withdrawn()).await
+        let stop = self.is_withdrawn();
+        successor.hand_over(offer, request.timeout, &self.notifier, stop).await
     }
 }
 

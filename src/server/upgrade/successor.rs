@@ -27,7 +27,7 @@ use super::{
 use crate::{
     carried::Carried,
     proxy::SelfCheck,
-    server::{accept::sockets::Shared, systemd},
+    server::{accept::sockets::Shared, systemd::Notifier},
 };
 
 /// How long the new process may take to tell the service manager, which is a datagram.
@@ -108,6 +108,7 @@ impl Successor {
         mut self,
         offer: Offer<'_>,
         limit: Duration,
+        notifier: &Notifier,
         stop: impl Future<Output = ()>,
     ) -> Result<Self, String> {
         let elders = offer.elders;
@@ -143,7 +144,7 @@ impl Successor {
                     }
                     Act::SayWithdrawn => words.push_back(Message::Withdrawn),
                     Act::Kill => self.kill(),
-                    Act::ReclaimMain => systemd::took_over(),
+                    Act::ReclaimMain => notifier.reclaim(),
                 }
             }
             deadline = Instant::now() + self.patience(state);
@@ -151,6 +152,7 @@ impl Successor {
         if state == State::ServingOn {
             return Err(why.unwrap_or_default());
         }
+        notifier.replaced();
         elders.leave();
         self.has_taken_over = true;
         pause_at(Step::Replaced).await;

@@ -120,7 +120,7 @@ impl Predecessor {
         let mut received = Received::nothing_but(Given::default());
         loop {
             let Some((message, descriptors)) = predecessor.channel.receive().await? else {
-                if !predecessor.is_dead().await {
+                if !predecessor.is_dead(END).await {
                     return Err(serves_on());
                 }
                 predecessor.has_ended = true;
@@ -162,9 +162,14 @@ impl Predecessor {
 
     /// What it says next of the hand-over.
     pub(in crate::server) async fn hear(&self) -> Event {
+        self.hear_within(END).await
+    }
+
+    /// `end`: how long it may take to die.
+    async fn hear_within(&self, end: Duration) -> Event {
         match self.channel.receive().await {
             Ok(Some((Message::Go, _))) => Event::Go,
-            Ok(None) | Err(_) if self.is_dead().await => {
+            Ok(None) | Err(_) if self.is_dead(end).await => {
                 log::warn!("the old process has ended before it handed the service over");
                 Event::PeerDied
             }
@@ -206,7 +211,7 @@ impl Predecessor {
     /// Whether the process, whose end of the channel is closed, is dead. That it has
     /// closed it is no proof: it may serve on. Its sockets are free once it is dead, a
     /// moment after its end of the channel is closed.
-    async fn is_dead(&self) -> bool {
+    async fn is_dead(&self, end: Duration) -> bool {
         let Some(peer) = &self.peer else { return true };
         let dead = async {
             while !poll(&mut [PollFd::new(peer, PollFlags::IN)], Some(&Timespec::default()))
@@ -215,7 +220,7 @@ impl Predecessor {
                 sleep(END_PAUSE).await;
             }
         };
-        timeout(END, dead).await.is_ok()
+        timeout(end, dead).await.is_ok()
     }
 }
 
@@ -242,4 +247,34 @@ fn unsupported(version: &str, protocol: u32) -> io::Error {
              {PROTOCOL}; restart it instead"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use rustix::process::Pid;
+
+    use super::*;
+
+    /// What is heard when `process` has closed its end.
+    async fn heard_at_the_end_of(process: Pid, end: Duration) -> Event {
+        let (channel, other) = Channel::pair().unwrap();
+        let peer = Some(pidfd_open(process, PidfdFlags::empty()).unwrap());
+        drop(other);
+        let predecessor = Predecessor { channel, peer, has_ended: false };
+        predecessor.hear_within(end).await
+    }
+
+    /// A process that has closed its end may serve: only its death makes room.
+    #[tokio::test]
+    async fn a_closed_channel_is_no_death() {
+        let this = rustix::process::getpid();
+        assert_eq!(heard_at_the_end_of(this, Duration::from_millis(20)).await, Event::Withdrawn);
+        let mut other = Command::new("true").spawn().unwrap();
+        let process = Pid::from_child(&other);
+        // Its handle shows that it has ended, though nobody has waited for it.
+        assert_eq!(heard_at_the_end_of(process, Duration::from_secs(30)).await, Event::PeerDied);
+        other.wait().unwrap();
+    }
 }

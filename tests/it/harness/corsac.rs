@@ -44,8 +44,8 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     /// Nobody reads its stdout before this opens.
     stdout_after: Option<Gate>,
-    /// Its limit of open files.
-    descriptors: Option<u32>,
+    /// Limits of its own, as the shell sets them: `std` sets none.
+    limits: String,
 }
 
 impl Corsac {
@@ -58,7 +58,7 @@ impl Corsac {
             config: "corsac.toml".to_owned(),
             environment: Vec::new(),
             stdout_after: None,
-            descriptors: None,
+            limits: String::new(),
         }
     }
 
@@ -267,13 +267,20 @@ impl Setup {
 
     /// It may have this many open files.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
-        self.descriptors = Some(limit);
+        self.limits += &format!("ulimit -n {limit}; ");
         self
     }
 
     /// Nobody reads its stdout before this opens.
     pub(crate) fn stdout_after(mut self, gate: &Gate) -> Self {
         self.stdout_after = Some(gate.clone());
+        self
+    }
+
+    /// Files can grow to this many blocks, and no further: as on a full disk, but each
+    /// new one has room.
+    pub(crate) fn file_size(mut self, blocks: usize) -> Self {
+        self.limits += &format!("trap '' XFSZ; ulimit -f {blocks}; ");
         self
     }
 
@@ -319,17 +326,14 @@ impl Setup {
 
     fn command(&self, name: &str) -> Command {
         let config = self.workdir.path().join(&self.config);
-        let mut command = match self.descriptors {
-            // The shell's own `ulimit`: `std` sets none.
-            Some(limit) => {
-                let mut command = Command::new("sh");
-                let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
-                command.args(["-c", &script, env!("CARGO_BIN_EXE_corsac")]);
-                command.current_dir(self.workdir.path()).env_remove("RUST_LOG");
-                command
-            }
-            None => corsac(self.workdir.path()),
-        };
+        let mut command = corsac(self.workdir.path());
+        if !self.limits.is_empty() {
+            let limited = format!("{}exec \"$@\"", self.limits);
+            let binary = command.get_program().to_owned();
+            command = Command::new("sh");
+            command.current_dir(self.workdir.path()).env_remove("RUST_LOG");
+            command.args(["-c", &limited, "sh"]).arg(binary);
+        }
         command.arg(name);
         if name == "run" {
             command.arg("--config");

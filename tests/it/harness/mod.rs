@@ -23,7 +23,8 @@ mod nginx;
 mod origin;
 mod workdir;
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) use client::{Call, Connection, Response};
 #[cfg(feature = "server")]
@@ -38,6 +39,20 @@ pub(crate) use workdir::Workdir;
 /// How long anything may take before the test fails. Generous: it is only ever
 /// waited for when something is wrong, or when the machine is very busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Asks until there is an answer.
+#[track_caller]
+pub(crate) fn await_some<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what}: not in time");
+        // Nothing tells when a process has changed its mind.
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
 
 /// `length` bytes without any period that a buffer could have: pseudo-random,
 /// the same in every run.
