@@ -76,6 +76,8 @@ impl Carried {
         carried.insert(definitions::CONFIG_REFUSED.name, "", metrics.refusals());
         let dropped = metrics.access_log_dropped().get();
         carried.insert(definitions::ACCESS_LOG_DROPPED.name, "", [("", dropped)]);
+        let dropped = metrics.log_dropped().get();
+        carried.insert(definitions::LOG_DROPPED.name, "", [("", dropped)]);
         for (index, upstream) in snapshot.config().upstreams.iter().enumerate() {
             let Some((_, pool)) = snapshot.upstream(index) else { continue };
             let round = Round { nodes: nodes(upstream), turn: pool.turn() as u64 };
@@ -125,6 +127,9 @@ impl Carried {
         }
         if let Some(&count) = self.words(&definitions::ACCESS_LOG_DROPPED, "").get("") {
             metrics.access_log_dropped().inc_by(count);
+        }
+        if let Some(&count) = self.words(&definitions::LOG_DROPPED, "").get("") {
+            metrics.log_dropped().inc_by(count);
         }
         for (index, upstream) in snapshot.config().upstreams.iter().enumerate() {
             if let Some((_, pool)) = snapshot.upstream(index)

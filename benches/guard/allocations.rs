@@ -32,7 +32,7 @@ use std::{
 use baseline::{Figure, guard};
 use corsac::{
     load::load,
-    server::{self, Inherited, Memory, Server, Source},
+    server::{self, Inherited, Memory, ProcessLog, Server, Source},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
@@ -154,7 +154,7 @@ fn start(origin: SocketAddr) -> Server {
     let (config, _) = load(Path::new("corsac.toml"), &files)
         .unwrap_or_else(|report| panic!("{}", report.to_text(false)));
     let source = Source { path: "corsac.toml".into(), files: Arc::new(files) };
-    server::start(config, source, &Inherited::Nothing).unwrap()
+    server::start(config, source, &Inherited::Nothing, ProcessLog::default()).unwrap()
 }
 
 impl Case {

@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::{NO, Outcome, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Inherited, Memory, Source},
+    server::{self, Inherited, Memory, ProcessLog, Source},
 };
 
 const CONFIGURATION: &str = include_str!("demo.toml");
@@ -97,7 +97,7 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
         }
     };
     let source = Source { path: NAME.into(), files: Arc::new(files) };
-    let server = match server::start(config, source, &Inherited::Nothing) {
+    let server = match server::start(config, source, &Inherited::Nothing, ProcessLog::default()) {
         Ok(server) => server,
         Err(error) => {
             complain(&format!("{error}; `corsac demo --listen 127.0.0.1:0` takes a free port"));

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::{NO, Outcome, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Disk, Inherited, Source},
+    server::{self, Disk, Inherited, ProcessLog, Source},
 };
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
@@ -25,7 +25,8 @@ pub(super) enum Takeover {
 
 /// Serves by the configuration at `path` until a signal ends it.
 pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Outcome {
-    start_log();
+    let log = ProcessLog::default();
+    start_log(&log);
     let inherited = match takeover {
         None => Inherited::FromSystemd,
         Some(Takeover::Launch) => {
@@ -51,7 +52,7 @@ pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Outcome {
         print_report(&warnings)?;
     }
     let source = Source { path: path.to_owned(), files: Arc::new(Disk) };
-    match server::start(config, source, &inherited) {
+    match server::start(config, source, &inherited, log) {
         Ok(server) => Ok(server.run().map_or(NO, |()| ExitCode::SUCCESS)),
         Err(error) => {
             complain(&error.to_string());
@@ -63,10 +64,15 @@ pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Outcome {
 
 /// Log lines go to stderr: level and text. A time is added on a terminal alone,
 /// for elsewhere the journal has its own.
-fn start_log() {
-    let with_time = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let environment = env_logger::Env::default().default_filter_or(LOG_FILTER);
+fn start_log(log: &ProcessLog) {
+    let stderr = std::io::stderr();
+    let with_time = std::io::IsTerminal::is_terminal(&stderr);
+    let has_colours = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    let environment = env_logger::Env::default()
+        .default_filter_or(LOG_FILTER)
+        .default_write_style_or(if has_colours { "always" } else { "never" });
     env_logger::Builder::from_env(environment)
+        .target(env_logger::Target::Pipe(Box::new(log.clone())))
         .format(move |out, record| {
             let style = out.default_level_style(record.level());
             if with_time {

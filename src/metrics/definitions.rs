@@ -95,6 +95,8 @@ definitions! {
         "Configurations that were refused, by the codes of their mistakes.";
     ACCESS_LOG_DROPPED = Counter "corsac_access_log_dropped_total" []
         "Lines of the access log that were lost, since its writer could not keep up.";
+    LOG_DROPPED = Counter "corsac_log_dropped_total" []
+        "Lines of corsac's own log that were lost, since stderr did not take them.";
     BUILD_INFO = Gauge "corsac_build_info" ["version", "revision", "build"]
         "1: the corsac that runs.";
 }

@@ -63,6 +63,7 @@ pub struct Metrics {
     access_log_dropped: IntCounter,
     limits_reached: IntCounterVec,
     requests_refused: IntCounterVec,
+    log_dropped: IntCounter,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -81,12 +82,13 @@ impl Metrics {
             access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(),
             limits_reached: definitions::LIMITS_REACHED.counters(),
             requests_refused: definitions::REQUESTS_REFUSED.counters(),
+            log_dropped: definitions::LOG_DROPPED.counter(),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 9] = [
+        let collectors: [Box<dyn Collector>; 10] = [
             Box::new(build),
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.connections.clone()),
@@ -96,6 +98,7 @@ impl Metrics {
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(metrics.limits_reached.clone()),
             Box::new(metrics.requests_refused.clone()),
+            Box::new(metrics.log_dropped.clone()),
         ];
         for collector in collectors {
             metrics.register(collector);
@@ -188,6 +191,12 @@ impl Metrics {
     /// a fixed set.
     pub fn request_refused(&self, listener: &str, reason: &'static str) {
         self.requests_refused.with_label_values(&[listener, reason]).inc();
+    }
+
+    /// Lines that corsac's own log lost.
+    #[must_use]
+    pub fn log_dropped(&self) -> IntCounter {
+        self.log_dropped.clone()
     }
 
     /// Notes that a configuration serves from `at` on, in seconds since 1970.

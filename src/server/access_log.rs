@@ -12,7 +12,7 @@ use std::{
 use prometheus::IntCounter;
 use tokio::signal::unix::Signal;
 
-use super::COMPLAINT_PAUSE;
+use super::process_log::COMPLAINT_PAUSE;
 use crate::{
     config::{self, LogOutput},
     proxy::{AccessLog, Lines},

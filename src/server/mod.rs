@@ -13,6 +13,7 @@ mod aside;
 mod drain;
 mod echo;
 mod process;
+mod process_log;
 mod reload;
 mod running;
 mod signals;
@@ -24,13 +25,9 @@ mod upstreams;
 
 pub use admin::LiveRequest;
 pub use echo::start_echo;
+pub use process_log::ProcessLog;
 pub use reload::Source;
 pub use running::{Inherited, Server, StartError, start};
 pub use stop::SuccessorEnded;
 pub use supply::files::{Disk, Memory};
 pub use upgrade::{Takeover, UpgradeRequest, launch};
-
-use std::time::Duration;
-
-/// How often the same trouble is spoken of at the most: an attack must not fill the log.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);

@@ -34,6 +34,7 @@ use super::{
     },
     access_log,
     admin::{self, status::State},
+    process_log::ProcessLog,
     reload::{self, Reloader, Source},
     signals::Signals,
     supply::watcher,
@@ -120,7 +121,7 @@ pub struct Server {
     pub(super) signals: Signals,
     pub(super) state: Arc<State>,
     self_check: SelfCheck,
-    proxy: Proxy,
+    pub(super) proxy: Proxy,
     reserved_from: RawFd,
     addresses: Vec<SocketAddr>,
     pub(super) connections: Arc<Connections>,
@@ -134,15 +135,21 @@ pub struct Server {
     /// Disconnects when whoever asked on the admin socket has an answer.
     pub(super) answered: mpsc::Receiver<()>,
     pub(super) writer: Option<access_log::Writer>,
+    pub(super) log: ProcessLog,
 }
 
 /// Starts to serve: when this returns, it was seen that every listener of the
 /// configuration answers. `source` is where the configuration came from, to be read
-/// again.
+/// again; `log` is where the lines of the `log` facade go.
 ///
 /// # Errors
 /// Nothing is served: a listener is not to be had, or the system refuses.
-pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Server, StartError> {
+pub fn start(
+    config: Config,
+    source: Source,
+    inherited: &Inherited,
+    log: ProcessLog,
+) -> Result<Server, StartError> {
     // While there is but one thread.
     let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
         Given::by_systemd()
@@ -174,7 +181,7 @@ pub fn start(config: Config, source: Source, inherited: &Inherited) -> Result<Se
         runtime.block_on(pause_at(Step::Bound));
     }
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
-    let mut server = Server::new(runtime, signals, config, source, shared, self_check)?;
+    let mut server = Server::new(runtime, signals, config, source, shared, self_check, log)?;
     carried.apply(&server.state.reloader.serving(), &server.state.metrics);
     // From here on clients may have come, who are served before the process ends.
     let live = server
@@ -199,6 +206,7 @@ impl Server {
         source: Source,
         sockets: Vec<Shared>,
         self_check: SelfCheck,
+        log: ProcessLog,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let rotated = signal(SignalKind::user_defined1())?;
@@ -237,12 +245,16 @@ impl Server {
             stop_admin.clone(),
             Arc::clone(&notifier),
         );
+        let workers = (0..threads).map(|_| http_proxy(&settings, proxy.clone()));
+        let workers = Workers::start(workers)?;
+        // From here on there are threads that must not wait for stderr, and nothing fails.
+        log.start(metrics.log_dropped())?;
         Ok(Self {
             runtime,
             signals,
             state: Arc::new(State::new(reloader, metrics, upgrader, elders, notifier)),
             closing: proxy.closing(),
-            workers: Workers::start((0..threads).map(|_| http_proxy(&settings, proxy.clone())))?,
+            workers,
             self_check,
             proxy: proxy.clone(),
             reserved_from,
@@ -254,6 +266,7 @@ impl Server {
             replaced,
             answered: mpsc::channel(1).1,
             writer,
+            log,
         })
     }
 

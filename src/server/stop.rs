@@ -75,10 +75,12 @@ impl Server {
         // What is left goes with the threads, and with it the last ends of the access
         // log's queue, which lets its writer finish.
         self.workers.end();
+        drop(self.proxy);
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(writer) = self.writer {
             writer.finish();
         }
+        self.log.finish();
         ended
     }
 

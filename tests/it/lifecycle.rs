@@ -1,12 +1,15 @@
 //! Starting and stopping.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use crate::harness::{Call, Connection, Corsac, Gate, Lines, Origin, Workdir, await_exit, signal};
+use crate::harness::{
+    Call, Connection, Corsac, Gate, Lines, Origin, Workdir, await_exit, await_some, signal,
+};
 
 const EVERYTHING: &str = "
 [services.all]
@@ -203,4 +206,68 @@ fn sockets_of_systemd() {
         signal(&child, "TERM");
         assert_eq!(await_exit(&mut child, || lines.text()), Some(0), "{case}");
     }
+}
+
+/// A corsac that has said more than its stderr takes, of which nobody reads anything, and
+/// its configuration. Requests are answered meanwhile, also those of refused origins, of
+/// which the log has lines.
+fn with_a_full_stderr(gate: &Gate) -> (Corsac, String) {
+    let services = "
+        [admin]
+        listen = \"127.0.0.1:0\"
+        [services.all]
+        cors = { allow_origins = \"https://a.example\" }
+        [services.all.routes.all]
+        paths   = \"/*\"
+        respond = { body = \"ok\" }
+    ";
+    let setup = Corsac::serving(services);
+    let good = std::fs::read_to_string(setup.path().join("corsac.toml")).unwrap();
+    let corsac = setup.stderr_after(gate).start();
+    let admin = corsac.admin_address();
+    let metrics = || Call::new(admin, "GET", "/metrics").send().text();
+    // More than a pipe takes, in one report.
+    let mut refused = "version = 1\n".to_owned();
+    for key in 0..2_000 {
+        writeln!(refused, "nonsense_{key} = 1").unwrap();
+    }
+    let has_lost = || {
+        let count = |line: &str| line.strip_prefix("corsac_log_dropped_total ").map(str::to_owned);
+        metrics().lines().find_map(count).is_some_and(|count| count != "0")
+    };
+    let mut read = 0;
+    while !has_lost() {
+        read += 1;
+        // Each differs from the last, or it would not be read as another one.
+        corsac.workdir().replace("corsac.toml", format!("{refused}# {read}\n"));
+        let counted = format!("corsac_config_refused_total{{code=\"E001\"}} {read}\n");
+        await_some(&counted, || metrics().contains(&counted).then_some(()));
+        let origin = format!("https://b{read}.example");
+        assert_eq!(corsac.get("/").header("Origin", &origin).send().status, 200);
+        assert!(read < 100, "nothing is lost");
+    }
+    (corsac, good)
+}
+
+/// Nobody reads what corsac says of itself, for a while: what is lost is counted, and
+/// said.
+#[test]
+fn a_stderr_that_nobody_reads() {
+    let gate = Gate::default();
+    let (corsac, good) = with_a_full_stderr(&gate);
+    corsac.workdir().replace("corsac.toml", good);
+    gate.open();
+    corsac.await_stderr("log lines are lost: stderr was not read", 1);
+    corsac.await_stderr("serves (a changed file)", 1);
+    assert_eq!(corsac.stop(), Some(0));
+}
+
+/// As above, to the end.
+#[test]
+fn a_stderr_that_nobody_reads_does_not_keep_the_process() {
+    let gate = Gate::default();
+    let (mut corsac, _) = with_a_full_stderr(&gate);
+    corsac.signal("TERM");
+    assert_eq!(corsac.await_exit(), Some(0));
+    gate.open();
 }

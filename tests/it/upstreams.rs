@@ -280,6 +280,9 @@ fn interim_answers_have_an_end() {
         let origin = answer(count).start();
         let corsac = Corsac::in_front_of(&origin, EVERYTHING);
         let answer = corsac.get("/").send();
-        assert_eq!((answer.status, answer.interim.len()), (status, 16), "{count}");
+        assert_eq!(answer.status, status, "{count}");
+        // Of those that come with the one too many, none may have been sent.
+        let passed = answer.interim.len();
+        assert!(passed == 16 || (status == 502 && passed < 16), "{count}: {passed}");
     }
 }

@@ -20,7 +20,7 @@ use super::{
     sockets::{Address, Description, Given, Shared, Socket as GivenSocket},
     workers::Seat,
 };
-use crate::{metrics::Limit, server::COMPLAINT_PAUSE};
+use crate::{metrics::Limit, server::process_log::COMPLAINT_PAUSE};
 
 /// Connections that the kernel holds before they are accepted; it clamps this to
 /// `net.core.somaxconn`.

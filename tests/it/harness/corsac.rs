@@ -1,5 +1,6 @@
 //! The real binary, as a child process.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) struct Setup {
     stdout_after: Option<Gate>,
     /// Limits of its own, as the shell sets them: `std` sets none.
     limits: String,
+    /// Nobody reads its stderr between `ready` and the moment at which this opens.
+    stderr_after: Option<Gate>,
 }
 
 impl Corsac {
@@ -59,6 +62,7 @@ impl Corsac {
             environment: Vec::new(),
             stdout_after: None,
             limits: String::new(),
+            stderr_after: None,
         }
     }
 
@@ -267,7 +271,7 @@ impl Setup {
 
     /// It may have this many open files.
     pub(crate) fn descriptors(mut self, limit: u32) -> Self {
-        self.limits += &format!("ulimit -n {limit}; ");
+        let _ = write!(self.limits, "ulimit -n {limit}; ");
         self
     }
 
@@ -277,10 +281,16 @@ impl Setup {
         self
     }
 
+    /// Nobody reads its stderr between `ready` and the moment at which this opens.
+    pub(crate) fn stderr_after(mut self, gate: &Gate) -> Self {
+        self.stderr_after = Some(gate.clone());
+        self
+    }
+
     /// Files can grow to this many blocks, and no further: as on a full disk, but each
     /// new one has room.
     pub(crate) fn file_size(mut self, blocks: usize) -> Self {
-        self.limits += &format!("trap '' XFSZ; ulimit -f {blocks}; ");
+        let _ = write!(self.limits, "trap '' XFSZ; ulimit -f {blocks}; ");
         self
     }
 
@@ -293,7 +303,7 @@ impl Setup {
     /// As [`Self::start`]; an `Err` is what it said before it gave up.
     pub(crate) fn try_start(self) -> Result<Corsac, String> {
         let mut child = self.command("run").spawn().unwrap();
-        let stderr = Lines::of(child.stderr.take().unwrap());
+        let stderr = Lines::of_pausing(self.stderr_after.clone(), child.stderr.take().unwrap());
         let stdout = Lines::of_after(self.stdout_after.clone(), child.stdout.take().unwrap());
         let listening = stderr.await_some(|lines| {
             let ready = lines.iter().any(|line| line.ends_with("ready"));
@@ -399,16 +409,38 @@ impl Lines {
 
     /// Reads the pipe to its end, once the gate is open.
     fn of_after(after: Option<Gate>, pipe: impl Read + Send + 'static) -> Self {
+        Self::read(pipe, move |line| {
+            if let (Some(gate), None) = (&after, line) {
+                gate.wait();
+            }
+        })
+    }
+
+    /// Reads the pipe to its end, but after `ready` waits for the gate.
+    fn of_pausing(pause: Option<Gate>, pipe: impl Read + Send + 'static) -> Self {
+        Self::read(pipe, move |line| {
+            if let (Some(gate), Some(line)) = (&pause, line)
+                && line.ends_with("ready")
+            {
+                gate.wait();
+            }
+        })
+    }
+
+    /// `pause` is called before the first line, and after each.
+    fn read(
+        pipe: impl Read + Send + 'static,
+        pause: impl Fn(Option<&str>) + Send + 'static,
+    ) -> Self {
         let lines = Self::default();
         let ours = lines.clone();
         thread::spawn(move || {
-            if let Some(gate) = after {
-                gate.wait();
-            }
+            pause(None);
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                ours.0.0.lock().unwrap().lines.push(line);
+                ours.0.0.lock().unwrap().lines.push(line.clone());
                 ours.0.1.notify_all();
+                pause(Some(&line));
             }
             ours.0.0.lock().unwrap().ended = true;
             ours.0.1.notify_all();
