@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
   loadtest-reload loadtest-upgrade loadtest-deps bare-release bare-release-pgo deny release \
-  release-pgo pgo-deps deb tarball test-systemd test-packages debug cargo-deb deps
+  release-pgo pgo-deps deb tarball test-clients test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -27,6 +27,7 @@ help:
 	@echo "make release  target/release/corsac, optimised"
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
 	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
+	@echo "make test-clients  answers before an upload's end, read by browsers, Node, curl, Python"
 	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
 demo: deps
@@ -164,10 +165,19 @@ tarball: $(PACKAGED)
 	packaging/stage $(CARGO_TARGET_DIR)/$(PACKAGED)/corsac $(PACKAGES)/release
 	packaging/tarball $(PACKAGES)/release $(PACKAGES)
 
-# A package of the binary that `make test` has built, and not of a release, which takes
-# minutes: what is tested here is how it is installed and run. BINARY is another one, and
-# SCENARIOS some of those in tests/systemd/guest.
+# What is run by clients and by systemd: the binary that `make test` has built, or another one.
 BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
+
+# Answers that come before an upload's end, read by real clients. CLIENTS_ARGS are more arguments:
+# `tests/clients/run.py --help` has them.
+CLIENTS_ARGS ?=
+test-clients: $(if $(findstring /debug/,$(BINARY)),debug)
+	@scripts/install-deps chromium firefox-esr node=nodejs
+	@python3 -m unittest discover --quiet --start-directory tests/clients
+	tests/clients/run.py $(BINARY) $(CLIENTS_ARGS)
+
+# A package of BINARY, and not of a release, which takes minutes: what is tested here is how it
+# is installed and run. SCENARIOS are some of those in tests/systemd/guest.
 TESTED = $(CARGO_TARGET_DIR)/test-systemd
 SYSTEMD_ROOTS = $(CARGO_TARGET_DIR)/systemd-roots
 test-systemd: deps
