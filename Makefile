@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
-  loadtest-reload loadtest-upgrade loadtest-deps bare-release bare-release-pgo deny release \
+  loadtest-reload loadtest-upgrade loadtest-hold loadtest-deps bare-release bare-release-pgo deny release \
   release-pgo pgo-deps deb tarball test-clients test-systemd test-packages debug cargo-deb deps
 
 help:
@@ -123,6 +123,12 @@ loadtest-reload: $(MEASURED)
 loadtest-upgrade: release
 	@scripts/install-deps wrk
 	loadtest/upgrade.py $(call BUILT,release)/corsac
+
+# Clients that hold what they get, beside an honest one.
+loadtest-hold: release
+	@scripts/install-deps haproxy
+	@python3 -m unittest discover --quiet --start-directory loadtest
+	loadtest/hold.py --corsac $(call BUILT,release)/corsac --out $(LOADTEST)/hold.json $(LOADTEST_ARGS)
 
 loadtest-deps: deps
 	@scripts/install-peers $(LOADTEST)/venv

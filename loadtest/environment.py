@@ -33,8 +33,11 @@ def programs(args):
     return {kind.binary: vars(args)[kind.binary.replace("-", "_")] for kind in OWN}
 
 
-def describe(tools, kinds):
-    """The machine, the versions, the builds, and what else ran before the run began."""
+def describe(tools, kinds, helpers=("wrk", "nginx")):
+    """The machine, the versions, the builds, and what else ran before the run began.
+
+    `helpers` are who asks, and the origin.
+    """
     names = [kind.name for kind in kinds]
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -42,7 +45,7 @@ def describe(tools, kinds):
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "others_busy": _busy_cores(),
-        "versions": {name: _version(tools, name) for name in VERSIONS if name in [*names, "wrk", "nginx"]}
+        "versions": {name: _version(tools, name) for name in VERSIONS if name in [*names, *helpers]}
         | ({"Pingora": _pingora_version()} if "bare Pingora" in names else {}),
         "builds": {kind.name: _build(tools, kind) for kind in kinds if kind in OWN},
         "programs": {kind.name: _sha256(tools.path(kind.binary)) for kind in kinds},

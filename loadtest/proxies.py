@@ -69,6 +69,8 @@ class Kind:
     # What makes it read its files again; None: a file that is replaced does.
     reload: Callable[["Proxy"], None] | None = None
     reloads: bool = True
+    # What runs it, such as a program that lowers a limit.
+    under: tuple[str, ...] = ()
 
     @property
     def slug(self):
@@ -274,7 +276,7 @@ class Proxy:
         self.origin = origin
         self.dir = pathlib.Path(folder)
         self.dir.mkdir(parents=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.binary = tools.path(kind.binary)
         # Not in its folder: corsac reads its configuration again when something changes there.
         self.said = self.dir.with_name(f"{self.dir.name}.said")
@@ -286,7 +288,7 @@ class Proxy:
         with self.said.open("ab") as said, self.logged.open("ab") as logged:
             self.process = subprocess.Popen(
                 # It ends with this process, however that ends.
-                ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cores, self.binary, *arguments],
+                ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", cores, *kind.under, self.binary, *arguments],
                 cwd=self.dir, env=os.environ | kind.environment, stdin=subprocess.DEVNULL,
                 stdout=logged if kind.logs_to_stdout else subprocess.DEVNULL, stderr=said,
                 start_new_session=True,
@@ -427,7 +429,7 @@ def prepare_process():
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _free_port():
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
