@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::{Config, NodeAddress, Route, Upstream},
-    metrics::{Metrics, RouteMetrics, Series, UpstreamMetrics},
+    metrics::{Held, Metrics, RouteMetrics, Series, UpstreamMetrics},
     refused::RefusedOrigins,
     upstream::{Node, Pool},
 };
@@ -32,6 +32,8 @@ pub struct Snapshot {
     series: Arc<Series>,
     /// One for each of `config.routes`, which share it where they share the policy.
     refused: Box<[Option<Arc<RefusedOrigins>>]>,
+    /// Counted for as long as it lives, once it serves.
+    held: Option<Held>,
 }
 
 impl Snapshot {
@@ -54,7 +56,7 @@ impl Snapshot {
             .collect();
         let series = Arc::new(series(&config, previous.map(|previous| &*previous.series)));
         let refused = refused(&config, previous);
-        Self { config, addresses, pools, series, refused }
+        Self { config, addresses, pools, series, refused, held: None }
     }
 
     /// The same configuration, after its nodes' names resolved to `addresses`.
@@ -89,14 +91,14 @@ impl Snapshot {
 
     /// What is counted of the route at this index of the configuration.
     #[must_use]
-    pub fn route_metrics(&self, index: usize) -> Option<&RouteMetrics> {
-        self.series.routes.get(index).map(Arc::as_ref)
+    pub fn route_metrics(&self, index: usize) -> Option<&Arc<RouteMetrics>> {
+        self.series.routes.get(index)
     }
 
     /// What is counted of the upstream at this index of the configuration.
     #[must_use]
-    pub fn upstream_metrics(&self, index: usize) -> Option<&UpstreamMetrics> {
-        self.series.upstreams.get(index).map(Arc::as_ref)
+    pub fn upstream_metrics(&self, index: usize) -> Option<&Arc<UpstreamMetrics>> {
+        self.series.upstreams.get(index)
     }
 
     /// The origins that the policy of the route at this index refused.
@@ -205,8 +207,9 @@ impl Deref for Lent {
 impl SnapshotCell {
     /// A cell that serves `snapshot`, whose series `metrics` shows.
     #[must_use]
-    pub fn new(snapshot: Snapshot, metrics: Metrics) -> Self {
+    pub fn new(mut snapshot: Snapshot, metrics: Metrics) -> Self {
         metrics.serve(Arc::clone(&snapshot.series));
+        snapshot.held = Some(metrics.snapshot());
         let lenders = Mutex::default();
         Self { serving: ArcSwap::from_pointee(snapshot), lenders, metrics }
     }
@@ -229,8 +232,9 @@ impl SnapshotCell {
     }
 
     /// Serves `snapshot` from the next request on.
-    pub fn store(&self, snapshot: Snapshot) {
+    pub fn store(&self, mut snapshot: Snapshot) {
         self.metrics.serve(Arc::clone(&snapshot.series));
+        snapshot.held = Some(self.metrics.snapshot());
         let snapshot = Arc::new(snapshot);
         // Held until all have it, so that nobody begins with the old one meanwhile.
         let lenders = self.lenders();

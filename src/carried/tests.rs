@@ -81,7 +81,7 @@ impl Process {
         let word = usize::from(word);
         let index = usize::from(at) % (self.snapshot.series().routes.len() + 1);
         let unrouted = self.metrics.unrouted();
-        let route = self.snapshot.route_metrics(index).unwrap_or(unrouted);
+        let route = self.snapshot.route_metrics(index).map_or(unrouted, Arc::as_ref);
         let upstream = self.snapshot.upstream_metrics(0).unwrap();
         match what % 10 {
             0 => {

@@ -91,6 +91,8 @@ definitions! {
         "1: the last configuration that was read serves; 0: it was refused.";
     CONFIG_APPLIED_TIMESTAMP = Gauge "corsac_config_applied_timestamp_seconds" []
         "When the configuration that serves was applied, in seconds since 1970.";
+    CONFIG_SNAPSHOTS = Gauge "corsac_config_snapshots" []
+        "Configurations in memory: the one that serves, and those that requests began with.";
     CONFIG_REFUSED = Counter "corsac_config_refused_total" ["code"]
         "Configurations that were refused, by the codes of their mistakes.";
     ACCESS_LOG_DROPPED = Counter "corsac_access_log_dropped_total" []

@@ -59,6 +59,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     reload_successful: IntGauge,
     applied_at: IntGauge,
+    snapshots: IntGauge,
     refused: IntCounterVec,
     access_log_dropped: IntCounter,
     limits_reached: IntCounterVec,
@@ -78,6 +79,7 @@ impl Metrics {
             connections: definitions::CONNECTIONS.gauges(),
             reload_successful: definitions::CONFIG_LAST_RELOAD_SUCCESSFUL.gauge(),
             applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(),
+            snapshots: definitions::CONFIG_SNAPSHOTS.gauge(),
             refused: definitions::CONFIG_REFUSED.counters(),
             access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(),
             limits_reached: definitions::LIMITS_REACHED.counters(),
@@ -88,12 +90,13 @@ impl Metrics {
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(build),
             Box::new(metrics.in_flight.clone()),
             Box::new(metrics.connections.clone()),
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.applied_at.clone()),
+            Box::new(metrics.snapshots.clone()),
             Box::new(metrics.refused.clone()),
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(metrics.limits_reached.clone()),
@@ -146,6 +149,12 @@ impl Metrics {
     #[must_use]
     pub fn request(&self) -> Held {
         Held::new(&self.in_flight)
+    }
+
+    /// Counts a snapshot that serves, for as long as what is returned lives.
+    #[must_use]
+    pub fn snapshot(&self) -> Held {
+        Held::new(&self.snapshots)
     }
 
     /// What is counted of requests without a route.

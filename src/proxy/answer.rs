@@ -59,6 +59,17 @@ pub(super) fn may_have_body(status: StatusCode) -> bool {
         && status != StatusCode::NOT_MODIFIED
 }
 
+/// Whether the answer may be on its way for long, whatever the limits are: a tunnel, or a
+/// body without an end that is known or near. Others are gone soon after they have come.
+pub(super) fn may_take_long(answer: &ResponseHeader) -> bool {
+    /// What the socket of nearly any client takes at once.
+    const SHORT: u64 = 64 * 1024;
+    let length = || answer.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    !is_interim(answer.status)
+        && (answer.status == StatusCode::SWITCHING_PROTOCOLS
+            || may_have_body(answer.status) && length().is_none_or(|length| length > SHORT))
+}
+
 /// Makes an interim answer one for the client.
 pub(super) fn pass_interim(answer: &mut ResponseHeader) {
     answer.set_version(Version::HTTP_11);

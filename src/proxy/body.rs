@@ -10,7 +10,7 @@ use super::context::Context;
 /// the connection close instead of the body's end.
 pub(super) fn count(ctx: &mut Context, bytes: usize) -> Result<()> {
     let passed = ctx.attempts.passed(bytes);
-    match ctx.route().and_then(|route| route.body_limit) {
+    match ctx.body_limit() {
         Some(limit) if passed > limit => {
             Err(Error::explain(ErrorType::HTTPStatus(413), "the body is larger than the limit"))
         }

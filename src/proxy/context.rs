@@ -1,6 +1,6 @@
 //! What is kept of one request between two hooks.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use http::{HeaderName, HeaderValue};
 
@@ -40,16 +40,28 @@ pub(super) struct Asked {
 /// What becomes of the request.
 #[derive(Debug, Default)]
 pub(super) struct Decided {
-    /// What serves it, once it has a route.
-    pub(super) serving: Option<Serving>,
+    pub(super) serving: Serving,
     pub(super) cors: Option<(Kind, Reason)>,
     /// Why corsac answered itself, if it did.
     pub(super) cause: Option<Cause>,
 }
 
 /// What a request is served by.
+#[derive(Debug, Default)]
+pub(super) enum Serving {
+    /// Nothing: it has no route.
+    #[default]
+    Nothing,
+    /// A route of a snapshot.
+    Route(Served),
+    /// What is left of that once an answer passes that may take long: a tunnel that is open
+    /// for days must not keep a whole configuration in memory.
+    Rest(Rest),
+}
+
+/// A route of a snapshot, and what it makes of the request.
 #[derive(Debug)]
-pub(super) struct Serving {
+pub(super) struct Served {
     pub(super) snapshot: Arc<Lent>,
     pub(super) route: usize,
     pub(super) judgement: Judgement,
@@ -57,6 +69,14 @@ pub(super) struct Serving {
     pub(super) upstream: Option<usize>,
     /// The path that the upstream gets, where it is not the one that came.
     pub(super) path: Option<String>,
+}
+
+/// What is needed to the end of a request.
+#[derive(Debug)]
+pub(super) struct Rest {
+    route: Arc<RouteMetrics>,
+    upstream: Option<Arc<UpstreamMetrics>>,
+    body_limit: Option<u64>,
 }
 
 impl Context {
@@ -71,42 +91,100 @@ impl Context {
         }
     }
 
-    pub(super) fn serving(&self) -> Option<&Serving> {
-        self.decided.serving.as_ref()
-    }
-
-    pub(super) fn route(&self) -> Option<&Route> {
-        self.serving()?.route()
-    }
-
     pub(super) fn id(&self) -> Option<&(HeaderName, HeaderValue)> {
         Some(&self.asked.as_ref()?.id)
     }
 
+    /// What serves the request, until [`Self::let_go`].
+    pub(super) fn served(&self) -> Option<&Served> {
+        match &self.decided.serving {
+            Serving::Route(served) => Some(served),
+            Serving::Nothing | Serving::Rest(_) => None,
+        }
+    }
+
+    /// The route, until [`Self::let_go`].
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.served()?.route()
+    }
+
+    /// The upstream and its pool, until [`Self::let_go`].
     pub(super) fn upstream(&self) -> Option<(&Upstream, &Pool)> {
-        self.serving()?.upstream()
+        self.decided.serving.upstream()
+    }
+
+    pub(super) fn route_name(&self) -> Option<&str> {
+        match &self.decided.serving {
+            Serving::Nothing => None,
+            Serving::Route(served) => Some(&served.route()?.name),
+            Serving::Rest(rest) => Some(rest.route.name()),
+        }
+    }
+
+    pub(super) fn body_limit(&self) -> Option<u64> {
+        match &self.decided.serving {
+            Serving::Nothing => None,
+            Serving::Route(served) => served.route()?.body_limit,
+            Serving::Rest(rest) => rest.body_limit,
+        }
+    }
+
+    pub(super) fn metrics(&self) -> Option<&RouteMetrics> {
+        match &self.decided.serving {
+            Serving::Nothing => None,
+            Serving::Route(served) => served.metrics(),
+            Serving::Rest(rest) => Some(&rest.route),
+        }
     }
 
     pub(super) fn upstream_metrics(&self) -> Option<&UpstreamMetrics> {
-        let serving = self.serving()?;
-        serving.snapshot.upstream_metrics(serving.upstream?)
+        match &self.decided.serving {
+            Serving::Nothing => None,
+            Serving::Route(served) => served.upstream_metrics().map(Arc::as_ref),
+            Serving::Rest(rest) => rest.upstream.as_deref(),
+        }
+    }
+
+    /// Lets go of the snapshot: the head of the answer is finished, and all that is left
+    /// to do is to pass a body on, and to count.
+    pub(super) fn let_go(&mut self) {
+        if let Serving::Route(served) = &self.decided.serving
+            && let Some(rest) = served.rest()
+        {
+            drop(mem::replace(&mut self.decided.serving, Serving::Rest(rest)));
+        }
     }
 }
 
 impl Serving {
+    pub(super) fn upstream(&self) -> Option<(&Upstream, &Pool)> {
+        let Self::Route(served) = self else { return None };
+        served.snapshot.upstream(served.upstream?)
+    }
+}
+
+impl Served {
     pub(super) fn route(&self) -> Option<&Route> {
         self.snapshot.config().routes.get(self.route)
     }
 
     pub(super) fn metrics(&self) -> Option<&RouteMetrics> {
-        self.snapshot.route_metrics(self.route)
+        self.snapshot.route_metrics(self.route).map(Arc::as_ref)
     }
 
     pub(super) fn refused(&self) -> Option<&RefusedOrigins> {
         self.snapshot.refused(self.route)
     }
 
-    pub(super) fn upstream(&self) -> Option<(&Upstream, &Pool)> {
-        self.snapshot.upstream(self.upstream?)
+    fn upstream_metrics(&self) -> Option<&Arc<UpstreamMetrics>> {
+        self.snapshot.upstream_metrics(self.upstream?)
+    }
+
+    fn rest(&self) -> Option<Rest> {
+        Some(Rest {
+            route: self.snapshot.route_metrics(self.route).cloned()?,
+            upstream: self.upstream_metrics().cloned(),
+            body_limit: self.route()?.body_limit,
+        })
     }
 }

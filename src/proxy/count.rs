@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use super::{
     answer::is_interim,
-    context::{Context, Serving},
+    context::{Context, Served},
     error,
 };
 use crate::{
@@ -23,13 +23,13 @@ use crate::{
 
 /// The request was decided: what its policy said.
 pub(super) fn decided(request: &HeaderMap, ctx: &Context) {
-    let Some((serving, cors, kind, reason)) = judged(ctx) else { return };
+    let Some((served, cors, kind, reason)) = judged(ctx) else { return };
     let mode = cors.policy.mode();
-    if let Some(metrics) = serving.metrics() {
+    if let Some(metrics) = served.metrics() {
         metrics.decision(kind, reason, mode);
     }
     if reason.blames_the_origin() {
-        note_refused(request, serving, cors, reason);
+        note_refused(request, served, cors, reason);
     }
 }
 
@@ -48,10 +48,10 @@ pub(super) fn answered(request: &HeaderMap, response: &ResponseHeader, ctx: &Con
     if let (Some(metrics), Some(took)) = (ctx.upstream_metrics(), ctx.attempts.elapsed()) {
         metrics.answered(took);
     }
-    if let Some((serving, cors, kind, reason)) = judged(ctx)
+    if let Some((served, cors, kind, reason)) = judged(ctx)
         && cors.policy.mode() == Mode::Report
         && let Some(allows) = upstream_allows(kind, request, response)
-        && let Some(metrics) = serving.metrics()
+        && let Some(metrics) = served.metrics()
     {
         metrics.report(reason == Reason::Ok, allows);
     }
@@ -66,8 +66,7 @@ pub(super) fn failed(cause: Cause, ctx: &Context) {
 
 /// The request has ended, and took `duration`.
 pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duration: Duration) {
-    let routed = ctx.serving().and_then(Serving::metrics);
-    let metrics = routed.unwrap_or_else(|| metrics.unrouted());
+    let metrics = ctx.metrics().unwrap_or_else(|| metrics.unrouted());
     let written = session.response_written().map(|response| response.status);
     metrics.request(written.filter(|status| !is_interim(*status)), duration);
     metrics.bytes(Direction::In, session.body_bytes_read() as u64);
@@ -75,20 +74,20 @@ pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duratio
 }
 
 /// The policy that the request met, and what it said. Without an origin, nothing.
-fn judged(ctx: &Context) -> Option<(&Serving, &Cors, Kind, Reason)> {
-    let serving = ctx.serving()?;
+fn judged(ctx: &Context) -> Option<(&Served, &Cors, Kind, Reason)> {
+    let served = ctx.served()?;
     let (kind, reason) = ctx.decided.cors?;
-    Some((serving, serving.route()?.cors.as_deref()?, kind, reason))
+    Some((served, served.route()?.cors.as_deref()?, kind, reason))
 }
 
 /// Counts the origin, and logs it once in a while.
-fn note_refused(request: &HeaderMap, serving: &Serving, cors: &Cors, reason: Reason) {
-    let (Some(refused), Some(origin)) = (serving.refused(), request.get(ORIGIN)) else { return };
+fn note_refused(request: &HeaderMap, served: &Served, cors: &Cors, reason: Reason) {
+    let (Some(refused), Some(origin)) = (served.refused(), request.get(ORIGIN)) else { return };
     // A clock before 1970 is wrong in a way that does not matter here.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     if let Some(origin) = refused.note(origin.as_bytes(), now) {
         let verb = if cors.policy.mode() == Mode::Report { "would refuse" } else { "refuses" };
-        let route = serving.route().map_or("", |route| &route.name);
+        let route = served.route().map_or("", |route| &route.name);
         log::info!("{} {verb} the origin {origin}: {reason} (route {route})", cors.name);
     }
 }

@@ -53,11 +53,11 @@ pub(super) fn request(head: &RequestHeader) -> Option<Request<'_>> {
 /// of what concerned the client's hop alone. Names leave in lower case; see
 /// [`super::plain`].
 pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let Some(serving) = ctx.serving() else { return Ok(()) };
+    let Some(served) = ctx.served() else { return Ok(()) };
     // A target that is no UTF-8 is kept beside the parts.
     let target = (!request.raw_path_is_utf8()).then(|| request.raw_path().to_vec());
     let mut parts = plain::request(request);
-    if let Some(path) = &serving.path {
+    if let Some(path) = &served.path {
         parts.uri = with_path(&parts.uri, path)?;
     }
     let headers = &mut parts.headers;
@@ -72,14 +72,14 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
         None if headers.contains_key(HOST) => {}
         None => drop(headers.insert(HOST, node(ctx, &parts.uri)?)),
     }
-    let edits = serving.route().map(|route| &route.headers.request);
+    let edits = served.route().map(|route| &route.headers.request);
     drop_shadows(headers, |name| is_ours(name, ctx, edits));
     if let Some(edits) = edits {
         edits.apply(headers);
     }
     *request = parts.into();
     match target {
-        Some(target) if serving.path.is_none() => request.set_raw_path(&target),
+        Some(target) if served.path.is_none() => request.set_raw_path(&target),
         _ => Ok(()),
     }
 }

@@ -63,7 +63,7 @@ impl<'r> Line<'r> {
         let head = session.req_header();
         let header = |name: HeaderName| head.headers.get(name).map(chosen);
         let word = |word: &'r str| Plain(word.as_bytes());
-        let route = ctx.route().map(|route| word(&route.name));
+        let route = ctx.route_name().map(word);
         Self {
             time: Timestamp::now(),
             request_id: ctx.id().map(|(_, id)| Plain(id.as_bytes())),

@@ -43,7 +43,7 @@ pub use self_check::SelfCheck;
 pub use wire::{Awaited, Ended, FindWire, Wire};
 
 use attempts::Broken;
-use context::{Asked, Decided, Serving};
+use context::{Asked, Decided, Served, Serving};
 
 use crate::{
     edge::{self, Step},
@@ -128,8 +128,10 @@ impl ProxyHttp for Proxy {
             }
         };
         let (cors, judgement) = (decision.cors, decision.judgement);
-        let serving =
-            decision.route.map(|route| Serving { snapshot, route, judgement, upstream, path });
+        let serving = match decision.route {
+            Some(route) => Serving::Route(Served { snapshot, route, judgement, upstream, path }),
+            None => Serving::Nothing,
+        };
         ctx.decided = Decided { serving, cors, cause };
         count::decided(&session.req_header().headers, ctx);
         match reply {
@@ -213,8 +215,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let serving = ctx.decided.serving.as_ref();
-        let pool = serving.and_then(Serving::upstream).map(|(_, pool)| pool);
+        let pool = ctx.decided.serving.upstream().map(|(_, pool)| pool);
         let again = ctx.attempts.not_connected(pool);
         error.set_retry(again);
         if again {
@@ -290,6 +291,9 @@ impl ProxyHttp for Proxy {
                 answer::pass(parts, client);
                 reply::finish(ctx, &mut parts.headers, false);
             });
+        }
+        if answer::may_take_long(response) {
+            ctx.let_go();
         }
         Ok(())
     }

@@ -71,11 +71,11 @@ pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool)
         response.insert(name, id.clone());
     }
     if !is_complete
-        && let Some(serving) = ctx.serving()
-        && let Some(route) = serving.route()
+        && let Some(served) = ctx.served()
+        && let Some(route) = served.route()
     {
-        let overridden = edge::finish(route, &serving.judgement, response);
-        if let Some(metrics) = serving.metrics() {
+        let overridden = edge::finish(route, &served.judgement, response);
+        if let Some(metrics) = served.metrics() {
             metrics.overridden(overridden);
         }
     }
