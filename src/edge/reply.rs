@@ -131,6 +131,8 @@ pub enum Cause {
     UpstreamFailed,
     /// The client went away, or was too slow.
     ClientFailed,
+    /// The process ended before the request did.
+    CutOff,
     /// A bug: please report it.
     Internal,
 }
@@ -161,6 +163,7 @@ impl Cause {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::ClientFailed => "client_failed",
+            Self::CutOff => "cut_off",
             Self::Internal => "internal",
         }
     }
@@ -188,7 +191,7 @@ impl Cause {
             Self::UpstreamTimeout => b"504: the upstream took too long\n",
             Self::ClientFailed => b"the request could not be read\n",
             Self::Internal => b"500: an error of the proxy\n",
-            Self::Cors | Self::Redirect | Self::Respond => b"",
+            Self::Cors | Self::Redirect | Self::Respond | Self::CutOff => b"",
         }
     }
 }

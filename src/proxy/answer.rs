@@ -15,15 +15,11 @@ use crate::edge::HOP_BY_HOP;
 
 /// The most interim answers (1xx) to one request. Those that exist are one 100 and a few
 /// 103; who sends more holds the client and passes every limit on silence.
-const INTERIM_MAX: usize = 16;
+const INTERIM_MAX: u8 = 16;
 
 /// Why an answer that has come cannot be passed on. `is_upgrade`: the request asked for
 /// another protocol; `interim`: how many interim answers there were, this one included.
-pub(super) fn flaw(
-    answer: &ResponseHeader,
-    is_upgrade: bool,
-    interim: usize,
-) -> Option<&'static str> {
+pub(super) fn flaw(answer: &ResponseHeader, is_upgrade: bool, interim: u8) -> Option<&'static str> {
     if interim > INTERIM_MAX {
         return Some("more interim answers than anyone needs");
     }

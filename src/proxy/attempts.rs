@@ -11,7 +11,7 @@ pub const ATTEMPTS_MAX: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     /// How many were begun.
-    made: usize,
+    made: u8,
     /// The endpoint that was chosen last.
     endpoint: Option<Endpoint>,
     /// When it was chosen.
@@ -19,9 +19,11 @@ pub(super) struct Attempts {
     /// The endpoints that have failed.
     tried: Tried,
     /// How many interim answers have come in the attempt that goes on.
-    interim: usize,
+    interim: u8,
     /// Bytes of the request's body that have passed in the attempt that goes on.
     body_bytes: u64,
+    /// Bytes of the answer's body that have passed.
+    answer_bytes: u64,
 }
 
 /// What is known of an attempt that failed once its connection was there.
@@ -62,7 +64,7 @@ impl Attempts {
     /// Begins an attempt at `endpoint`, for a request that has `begun` then. Returns
     /// whether it is another one, after one that failed.
     pub(super) fn begin(&mut self, endpoint: Endpoint, begun: Instant) -> bool {
-        self.made += 1;
+        self.made = self.made.saturating_add(1);
         self.endpoint = Some(endpoint);
         // What was read of the body passes once more.
         self.body_bytes = 0;
@@ -78,23 +80,34 @@ impl Attempts {
     }
 
     /// Notes that the head of an answer has come. Returns how many interim ones there were.
-    pub(super) fn answered(&mut self, is_interim: bool) -> usize {
-        self.interim += usize::from(is_interim);
+    pub(super) fn answered(&mut self, is_interim: bool) -> u8 {
+        self.interim = self.interim.saturating_add(u8::from(is_interim));
         self.interim
+    }
+
+    /// Notes that `bytes` more of the answer's body have passed.
+    pub(super) fn passed_back(&mut self, bytes: usize) {
+        self.answer_bytes = self.answer_bytes.saturating_add(bytes as u64);
+    }
+
+    /// Bytes of bodies that have passed, to the upstream and back.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.body_bytes, self.answer_bytes)
     }
 
     /// Notes that no connection came about. Returns whether there is to be another
     /// attempt: nothing was sent, so at another endpoint that is always safe.
     pub(super) fn not_connected(&mut self, pool: Option<&Pool>) -> bool {
         self.failed();
-        self.made < ATTEMPTS_MAX && pool.is_some_and(|pool| pool.has_other_than(&self.tried))
+        usize::from(self.made) < ATTEMPTS_MAX
+            && pool.is_some_and(|pool| pool.has_other_than(&self.tried))
     }
 
     /// Notes that the attempt failed after its connection was there. Returns whether
     /// there is to be another: also at the same endpoint, where there is no other.
     pub(super) fn broken(&mut self, broken: Broken) -> bool {
         self.failed();
-        self.made < ATTEMPTS_MAX && broken.is_safe()
+        usize::from(self.made) < ATTEMPTS_MAX && broken.is_safe()
     }
 
     fn failed(&mut self) {

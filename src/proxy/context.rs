@@ -2,14 +2,17 @@
 
 use std::{mem, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use pingora_core::protocols::SocketDigest;
+use pingora_proxy::Session;
 
-use super::attempts::Attempts;
+use super::{attempts::Attempts, records::Record};
 use crate::{
-    config::{Route, Upstream},
+    config::{Config, Route, Upstream},
     cors::{Judgement, Kind, Reason},
     edge::Cause,
-    metrics::{Held, Metrics, RouteMetrics, UpstreamMetrics},
+    metrics::{Held, RouteMetrics, UpstreamMetrics},
     refused::RefusedOrigins,
     snapshot::Lent,
     upstream::Pool,
@@ -26,15 +29,28 @@ pub struct Context {
     pub(super) asked: Option<Asked>,
     pub(super) decided: Decided,
     pub(super) attempts: Attempts,
+    /// The status of the answer that the upstream has given.
+    pub(super) status: Option<StatusCode>,
+    /// Where it is noted that the request has ended.
+    pub(super) record: Record,
+    /// What the client asked, where it went upstream and that was not noted yet.
+    pub(super) unwritten: Option<Head>,
+}
+
+/// A request's head as it came, and from whom: for the access log, which reads it where
+/// there is no session any more. Shares the session's memory.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) raw: Bytes,
+    pub(super) client: Option<Arc<SocketDigest>>,
 }
 
 /// What of the request itself goes into its answer.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Its id, in the header that carries it.
-    pub(super) id: (HeaderName, HeaderValue),
-    /// The hash of the configuration, if the client asked why and may.
-    pub(super) explained: Option<String>,
+    pub(super) id: HeaderValue,
+    /// The client asked why, and may.
+    pub(super) is_explained: bool,
 }
 
 /// What becomes of the request.
@@ -49,9 +65,11 @@ pub(super) struct Decided {
 /// What a request is served by.
 #[derive(Debug, Default)]
 pub(super) enum Serving {
-    /// Nothing: it has no route.
+    /// Nothing: it is not decided yet.
     #[default]
     Nothing,
+    /// A snapshot that has no route for it.
+    Unrouted(Arc<Lent>),
     /// A route of a snapshot.
     Route(Served),
     /// What is left of that once an answer passes that may take long: a tunnel that is open
@@ -81,25 +99,37 @@ pub(super) struct Rest {
 
 impl Context {
     /// Of a request that has just begun.
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(record: Record) -> Self {
         Self {
             started: Instant::now(),
-            _in_flight: metrics.request(),
+            _in_flight: record.metrics.request(),
             asked: None,
             decided: Decided::default(),
             attempts: Attempts::default(),
+            status: None,
+            record,
+            unwritten: None,
         }
     }
 
-    pub(super) fn id(&self) -> Option<&(HeaderName, HeaderValue)> {
+    pub(super) fn id(&self) -> Option<&HeaderValue> {
         Some(&self.asked.as_ref()?.id)
+    }
+
+    /// The configuration, until [`Self::let_go`].
+    pub(super) fn config(&self) -> Option<&Config> {
+        match &self.decided.serving {
+            Serving::Unrouted(snapshot) => Some(snapshot.config()),
+            Serving::Route(served) => Some(served.snapshot.config()),
+            Serving::Nothing | Serving::Rest(_) => None,
+        }
     }
 
     /// What serves the request, until [`Self::let_go`].
     pub(super) fn served(&self) -> Option<&Served> {
         match &self.decided.serving {
             Serving::Route(served) => Some(served),
-            Serving::Nothing | Serving::Rest(_) => None,
+            Serving::Nothing | Serving::Unrouted(_) | Serving::Rest(_) => None,
         }
     }
 
@@ -115,7 +145,7 @@ impl Context {
 
     pub(super) fn route_name(&self) -> Option<&str> {
         match &self.decided.serving {
-            Serving::Nothing => None,
+            Serving::Nothing | Serving::Unrouted(_) => None,
             Serving::Route(served) => Some(&served.route()?.name),
             Serving::Rest(rest) => Some(rest.route.name()),
         }
@@ -123,7 +153,7 @@ impl Context {
 
     pub(super) fn body_limit(&self) -> Option<u64> {
         match &self.decided.serving {
-            Serving::Nothing => None,
+            Serving::Nothing | Serving::Unrouted(_) => None,
             Serving::Route(served) => served.route()?.body_limit,
             Serving::Rest(rest) => rest.body_limit,
         }
@@ -131,7 +161,7 @@ impl Context {
 
     pub(super) fn metrics(&self) -> Option<&RouteMetrics> {
         match &self.decided.serving {
-            Serving::Nothing => None,
+            Serving::Nothing | Serving::Unrouted(_) => None,
             Serving::Route(served) => served.metrics(),
             Serving::Rest(rest) => Some(&rest.route),
         }
@@ -139,7 +169,7 @@ impl Context {
 
     pub(super) fn upstream_metrics(&self) -> Option<&UpstreamMetrics> {
         match &self.decided.serving {
-            Serving::Nothing => None,
+            Serving::Nothing | Serving::Unrouted(_) => None,
             Serving::Route(served) => served.upstream_metrics().map(Arc::as_ref),
             Serving::Rest(rest) => rest.upstream.as_deref(),
         }
@@ -153,6 +183,14 @@ impl Context {
         {
             drop(mem::replace(&mut self.decided.serving, Serving::Rest(rest)));
         }
+    }
+}
+
+impl Head {
+    pub(super) fn of(session: &Session) -> Option<Self> {
+        let session = session.as_downstream().as_http1()?;
+        let client = session.digest().socket_digest.clone();
+        Some(Self { raw: session.get_headers_raw_bytes(), client })
     }
 }
 

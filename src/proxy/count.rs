@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, StatusCode,
     header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use pingora_http::ResponseHeader;
@@ -18,7 +18,7 @@ use crate::{
     config::Cors,
     cors::{Kind, Mode, Reason, browser::Page},
     edge::Cause,
-    metrics::{Direction, Metrics},
+    metrics::Direction,
 };
 
 /// The request was decided: what its policy said.
@@ -64,13 +64,39 @@ pub(super) fn failed(cause: Cause, ctx: &Context) {
     }
 }
 
-/// The request has ended, and took `duration`.
-pub(super) fn ended(session: &Session, ctx: &Context, metrics: &Metrics, duration: Duration) {
-    let metrics = ctx.metrics().unwrap_or_else(|| metrics.unrouted());
-    let written = session.response_written().map(|response| response.status);
-    metrics.request(written.filter(|status| !is_interim(*status)), duration);
-    metrics.bytes(Direction::In, session.body_bytes_read() as u64);
-    metrics.bytes(Direction::Out, session.body_bytes_sent() as u64);
+/// What is known of a request that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Totals {
+    /// What the client got, if anything.
+    pub(super) status: Option<StatusCode>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) duration: Duration,
+}
+
+impl Totals {
+    pub(super) fn new(session: &Session, ctx: &Context) -> Self {
+        Self {
+            status: session.response_written().map(|response| response.status),
+            bytes_in: session.body_bytes_read() as u64,
+            bytes_out: session.body_bytes_sent() as u64,
+            duration: ctx.started.elapsed(),
+        }
+    }
+
+    /// Without its session, whose counts it may be ahead of: by what had not left yet.
+    pub(super) fn of_context(ctx: &Context) -> Self {
+        let (bytes_in, bytes_out) = ctx.attempts.bytes();
+        Self { status: ctx.status, bytes_in, bytes_out, duration: ctx.started.elapsed() }
+    }
+}
+
+/// The request has ended.
+pub(super) fn ended(totals: &Totals, ctx: &Context) {
+    let metrics = ctx.metrics().unwrap_or_else(|| ctx.record.metrics.unrouted());
+    metrics.request(totals.status.filter(|status| !is_interim(*status)), totals.duration);
+    metrics.bytes(Direction::In, totals.bytes_in);
+    metrics.bytes(Direction::Out, totals.bytes_out);
 }
 
 /// The policy that the request met, and what it said. Without an origin, nothing.

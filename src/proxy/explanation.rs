@@ -21,11 +21,11 @@ pub(super) fn is_due(session: &Session, config: &Config) -> bool {
     client::ip(session).is_some_and(|client| config.admin.explains_to(client)) && asks()
 }
 
-/// Why the response to this request is as it is; `hash` is the configuration's.
+/// Why the response to this request is as it is.
 ///
 /// Nothing of it comes from the request: names are the configuration's, and
 /// reasons are a small fixed set.
-pub(super) fn of(ctx: &Context, hash: &str) -> HeaderValue {
+pub(super) fn of(ctx: &Context, config: &Config) -> HeaderValue {
     let route = ctx.route();
     let policy = route.and_then(|route| route.cors.as_ref());
     let mut text = String::with_capacity(128);
@@ -42,6 +42,6 @@ pub(super) fn of(ctx: &Context, hash: &str) -> HeaderValue {
     if let Some(cause) = ctx.decided.cause {
         let _ = write!(text, "; reason={}", cause.as_str());
     }
-    let _ = write!(text, "; config={hash}");
+    let _ = write!(text, "; config={}", config.hash());
     HeaderValue::try_from(text).expect("names and reasons are visible ASCII (config, E006)")
 }

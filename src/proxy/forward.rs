@@ -64,8 +64,8 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     // Otherwise a head with few headers grows twice.
     headers.reserve(ADDED);
     set_forwarded(session, headers)?;
-    if let Some((name, id)) = ctx.id() {
-        headers.insert(name, id.clone());
+    if let (Some(id), Some(config)) = (ctx.id(), ctx.config()) {
+        headers.insert(&config.request_id.header, id.clone());
     }
     match ctx.upstream().and_then(|(upstream, _)| upstream.host.as_ref()) {
         Some(host) => drop(headers.insert(HOST, host.clone())),
@@ -131,7 +131,7 @@ fn is_ours(name: &HeaderName, ctx: &Context, edits: Option<&HeaderEdits>) -> boo
     const SET: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST];
     SET.contains(name)
         || DROPPED.contains(name)
-        || ctx.id().is_some_and(|(id, _)| id == name)
+        || ctx.config().is_some_and(|config| config.request_id.header == *name)
         || edits.is_some_and(|edits| edits.iter().any(|edit| edit.name() == name))
 }
 

@@ -15,8 +15,11 @@ use http::{HeaderName, HeaderValue, Version, header};
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use pingora_proxy::Session;
 
-use super::context::Context;
-use crate::config::LogFormat;
+use super::{
+    context::{Context, Head},
+    count::Totals,
+};
+use crate::{config::LogFormat, http1::head::RequestLine};
 
 /// The most bytes of a field that a client chooses. Real ones are shorter; those
 /// who send longer ones should not fill the disk.
@@ -35,8 +38,8 @@ pub struct Line<'r> {
     pub version: Version,
     pub route: Option<Plain<'r>>,
     pub status: Option<u16>,
-    pub bytes_in: usize,
-    pub bytes_out: usize,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
     pub duration: Duration,
     pub upstream: Option<SocketAddr>,
     pub reason: Option<Plain<'r>>,
@@ -57,33 +60,61 @@ pub struct Chosen<'r>(pub &'r [u8]);
 pub struct Plain<'r>(pub &'r [u8]);
 
 impl<'r> Line<'r> {
-    /// The line of a request that has ended, and took `duration`.
-    pub(super) fn new(session: &'r Session, ctx: &'r Context, duration: Duration) -> Self {
-        let chosen = |value: &'r HeaderValue| Chosen(value.as_bytes());
+    /// The line of a request that has ended.
+    pub(super) fn new(session: &'r Session, totals: &Totals, ctx: &'r Context) -> Self {
         let head = session.req_header();
         let header = |name: HeaderName| head.headers.get(name).map(chosen);
-        let word = |word: &'r str| Plain(word.as_bytes());
-        let route = ctx.route_name().map(word);
         Self {
-            time: Timestamp::now(),
-            request_id: ctx.id().map(|(_, id)| Plain(id.as_bytes())),
             client: session.client_addr().and_then(|client| client.as_inet()).copied(),
             method: Some(word(head.method.as_str())),
             host: header(header::HOST),
             path: Some(Chosen(head.uri.path().as_bytes())),
             version: head.version,
-            route,
-            status: session.response_written().map(|response| response.status.as_u16()),
-            bytes_in: session.body_bytes_read(),
-            bytes_out: session.body_bytes_sent(),
-            duration,
+            origin: header(header::ORIGIN),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            ..Self::of(totals, ctx)
+        }
+    }
+
+    /// The line of a request that was cut off, so that its session is gone.
+    pub(super) fn cut_off(head: &'r Head, totals: &Totals, ctx: &'r Context) -> Self {
+        let RequestLine { method, target } = RequestLine::of(&head.raw);
+        let header = |name: HeaderName| line_of(&head.raw, &name).map(Chosen);
+        Self {
+            client: head.client.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().copied()),
+            method: method.map(word),
+            host: header(header::HOST),
+            path: target.map(|target| Chosen(target).without_query()),
+            origin: header(header::ORIGIN),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            ..Self::of(totals, ctx)
+        }
+    }
+
+    /// What does not stand in the head.
+    fn of(totals: &Totals, ctx: &'r Context) -> Self {
+        Self {
+            time: Timestamp::now(),
+            request_id: ctx.id().map(|id| Plain(id.as_bytes())),
+            client: None,
+            method: None,
+            host: None,
+            path: None,
+            version: Version::HTTP_11,
+            route: ctx.route_name().map(word),
+            status: totals.status.map(|status| status.as_u16()),
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            duration: totals.duration,
             upstream: ctx.attempts.endpoint().map(|endpoint| endpoint.address),
             reason: ctx.decided.cause.map(|cause| word(cause.as_str())),
             cors_kind: ctx.decided.cors.map(|(kind, _)| word(kind.as_str())),
             cors_reason: ctx.decided.cors.map(|(_, reason)| word(reason.as_str())),
-            origin: header(header::ORIGIN),
-            referer: header(header::REFERER),
-            user_agent: header(header::USER_AGENT),
+            origin: None,
+            referer: None,
+            user_agent: None,
         }
     }
 
@@ -143,6 +174,24 @@ impl<'r> Line<'r> {
         self.user_agent.unwrap_or(Chosen(b"-")).escape(out);
         out.push(b'"');
     }
+}
+
+/// The first header of this name in a head that Pingora has parsed.
+fn line_of<'h>(head: &'h [u8], name: &HeaderName) -> Option<&'h [u8]> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (called, value) = line.split_at_checked(colon)?;
+        let is_it = called.eq_ignore_ascii_case(name.as_str().as_bytes());
+        is_it.then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
+}
+
+fn chosen(value: &HeaderValue) -> Chosen<'_> {
+    Chosen(value.as_bytes())
+}
+
+fn word(word: &str) -> Plain<'_> {
+    Plain(word.as_bytes())
 }
 
 impl Chosen<'_> {
@@ -238,7 +287,7 @@ impl Json for u16 {
     }
 }
 
-impl Json for usize {
+impl Json for u64 {
     fn value(&self, out: &mut Vec<u8>) {
         number(out, *self);
     }
@@ -458,8 +507,8 @@ mod tests {
                 host: host.map(Chosen),
                 path: Some(Chosen(&path)),
                 status,
-                bytes_in: sizes[0],
-                bytes_out: sizes[1],
+                bytes_in: sizes[0] as u64,
+                bytes_out: sizes[1] as u64,
                 duration: Duration::from_micros(micros),
                 upstream: addresses[1],
                 origin: origin.map(Chosen),

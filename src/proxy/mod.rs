@@ -9,6 +9,7 @@ mod client;
 mod closing;
 mod context;
 mod count;
+mod cut_off;
 mod error;
 mod explanation;
 mod forward;
@@ -16,13 +17,14 @@ mod line;
 mod log;
 mod peer;
 mod plain;
+mod records;
 mod refuse;
 mod reply;
 mod request_id;
 mod self_check;
 mod wire;
 
-use std::{os::fd::RawFd, sync::Arc};
+use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::Version;
@@ -43,7 +45,9 @@ pub use self_check::SelfCheck;
 pub use wire::{Awaited, Ended, FindWire, Wire};
 
 use attempts::Broken;
-use context::{Asked, Decided, Served, Serving};
+use context::{Asked, Decided, Head, Served, Serving};
+use count::Totals;
+use records::{Both, Records};
 
 use crate::{
     edge::{self, Step},
@@ -55,8 +59,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Proxy {
     snapshots: Lender,
-    metrics: Metrics,
-    access_log: Option<AccessLog>,
+    records: Records,
     self_check: SelfCheck,
     closing: Closing,
     find_wire: FindWire,
@@ -77,14 +80,15 @@ impl Proxy {
         reserved_from: RawFd,
     ) -> Self {
         let (snapshots, closing) = (snapshots.lender(), Closing::default());
-        Self { snapshots, metrics, access_log, self_check, closing, find_wire, reserved_from }
+        let records = Records::new(metrics, access_log);
+        Self { snapshots, records, self_check, closing, find_wire, reserved_from }
     }
 
     /// Answers what is no request, for a listener of this name.
     #[must_use]
     pub fn refuser(&self, listener: &str) -> Refuser {
-        let (snapshots, metrics) = (self.snapshots.clone(), self.metrics.clone());
-        Refuser::new(snapshots, metrics, self.access_log.clone(), listener.into())
+        let Both { metrics, access_log } = Both::clone(&self.records.record());
+        Refuser::new(self.snapshots.clone(), metrics, access_log, listener.into())
     }
 
     /// What makes it close its connections.
@@ -99,7 +103,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(&self.metrics)
+        Context::new(self.records.record())
     }
 
     /// None: Pingora's default adds compression, which costs every request an
@@ -113,9 +117,10 @@ impl ProxyHttp for Proxy {
         }
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
-        let id = (config.request_id.header.clone(), request_id::of(session, config));
-        let explained = explanation::is_due(session, config).then(|| config.hash());
-        ctx.asked = Some(Asked { id, explained });
+        ctx.asked = Some(Asked {
+            id: request_id::of(session, config),
+            is_explained: explanation::is_due(session, config),
+        });
         let head = session.req_header();
         let decision = match forward::request(head) {
             Some(request) => edge::decide(config, &request),
@@ -130,7 +135,7 @@ impl ProxyHttp for Proxy {
         let (cors, judgement) = (decision.cors, decision.judgement);
         let serving = match decision.route {
             Some(route) => Serving::Route(Served { snapshot, route, judgement, upstream, path }),
-            None => Serving::Nothing,
+            None => Serving::Unrouted(snapshot),
         };
         ctx.decided = Decided { serving, cors, cause };
         count::decided(&session.req_header().headers, ctx);
@@ -140,6 +145,7 @@ impl ProxyHttp for Proxy {
                 let is_old = session.req_header().version < Version::HTTP_11;
                 session.as_downstream_mut().set_ignore_info_resp(is_old);
                 plain::forget_case(session.req_header_mut());
+                ctx.unwritten = Head::of(session);
                 Ok(false)
             }
             Some(mut reply) => {
@@ -292,10 +298,25 @@ impl ProxyHttp for Proxy {
                 reply::finish(ctx, &mut parts.headers, false);
             });
         }
+        if !answer::is_interim(response.status) {
+            ctx.status = Some(response.status);
+        }
         if answer::may_take_long(response) {
             ctx.let_go();
         }
         Ok(())
+    }
+
+    /// Counts the answer's body while it passes.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<bytes::Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        ctx.attempts.passed_back(body.as_ref().map_or(0, bytes::Bytes::len));
+        Ok(None)
     }
 
     /// Pingora sends errors past `response_filter`, so they are finished here.
@@ -316,10 +337,11 @@ impl ProxyHttp for Proxy {
         if ctx.asked.is_none() {
             return;
         }
-        let duration = ctx.started.elapsed();
-        count::ended(session, ctx, &self.metrics, duration);
-        if let Some(access_log) = &self.access_log {
-            access_log.write(&Line::new(session, ctx, duration));
+        ctx.unwritten = None;
+        let totals = Totals::new(session, ctx);
+        count::ended(&totals, ctx);
+        if let Some(access_log) = &ctx.record.access_log {
+            access_log.write(&Line::new(session, &totals, ctx));
         }
     }
 

@@ -157,7 +157,7 @@ fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'
         route: None,
         status: Some(reply.status.as_u16()),
         bytes_in: 0,
-        bytes_out: reply.body.len(),
+        bytes_out: reply.body.len() as u64,
         duration: unread.duration,
         upstream: None,
         reason: Some(Plain(reply.cause.as_str().as_bytes())),

@@ -67,8 +67,8 @@ pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool)
         // At once: each time that it grows, a map is copied.
         response.reserve(ADDED);
     }
-    if let Some((name, id)) = ctx.id() {
-        response.insert(name, id.clone());
+    if let (Some(asked), Some(config)) = (&ctx.asked, ctx.config()) {
+        response.insert(&config.request_id.header, asked.id.clone());
     }
     if !is_complete
         && let Some(served) = ctx.served()
@@ -79,8 +79,10 @@ pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool)
             metrics.overridden(overridden);
         }
     }
-    if let Some(hash) = ctx.asked.as_ref().and_then(|asked| asked.explained.as_ref()) {
-        response.insert(explanation::HEADER, explanation::of(ctx, hash));
+    if ctx.asked.as_ref().is_some_and(|asked| asked.is_explained)
+        && let Some(config) = ctx.config()
+    {
+        response.insert(explanation::HEADER, explanation::of(ctx, config));
     }
 }
 

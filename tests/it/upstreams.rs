@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use corsac::config::{self, NodeAddress};
 use corsac::snapshot::Snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, Corsac, InProcess, Origin, Unreachable, payload};
 
@@ -285,4 +285,48 @@ fn interim_answers_have_an_end() {
         let passed = answer.interim.len();
         assert!(passed == 16 || (status == 502 && passed < 16), "{count}: {passed}");
     }
+}
+
+// ------------------------------------------------------------ what is cut off
+
+/// What is still in flight when the drain's time is up has a line, and is counted.
+#[test]
+fn what_is_cut_off_is_written_down() {
+    let origin = Origin::scripted(|request| match request.header("upgrade") {
+        Some(_) => Answer::status(101),
+        None => Answer::silence(),
+    });
+    let limits = format!("{EVERYTHING}\n[limits]\ndrain = \"100ms\"");
+    let corsac = Corsac::in_front_of(&origin, &limits);
+    let mut socket = corsac.connect();
+    let call = corsac.get("/socket?secret=1").header("Connection", "Upgrade");
+    let call = call.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
+    let call = call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(call.send_over(&mut socket).status, 101);
+    socket.write(b"ping");
+    assert_eq!(socket.read(4), b"ping");
+    let mut waiting = corsac.connect();
+    let head = "Host: a.example\r\nOrigin: https://a.example\r\nUser-Agent: test\r\n\r\n";
+    waiting.write(format!("GET /waiting?secret=1 HTTP/1.1\r\n{head}").as_bytes());
+    origin.await_requests(2);
+    let (lines, _) = corsac.stop_and_read();
+    let mut lines: Vec<Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line["path"].to_string());
+    let [socket, waiting] = &lines[..] else { panic!("two lines: {lines:?}") };
+    for line in &lines {
+        assert_eq!(line["reason"], "cut_off", "{line}");
+        assert_eq!(line["method"], "GET", "{line}");
+        assert_eq!(line["upstream"], origin.address().to_string(), "{line}");
+        assert_eq!(line["route"], "all/all", "{line}");
+        assert!(line["request_id"].is_string() && line["client"].is_string(), "{line}");
+    }
+    assert_eq!((&socket["path"], &socket["status"]), (&json!("/socket"), &json!(101)));
+    assert_eq!((&socket["bytes_in"], &socket["bytes_out"]), (&json!(4), &json!(4)));
+    assert_eq!((&waiting["path"], &waiting["status"]), (&json!("/waiting"), &Value::Null));
+    assert_eq!((&waiting["host"], &waiting["user_agent"]), (&json!("a.example"), &json!("test")));
+    assert_eq!(
+        (&waiting["origin"], &waiting["cors_reason"]),
+        (&json!("https://a.example"), &json!("ok"))
+    );
 }
