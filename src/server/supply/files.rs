@@ -1,10 +1,13 @@
 //! The configuration's files, read from disk.
 
 use std::{
-    fs::File,
+    fs::{File, FileType, OpenOptions},
     io::{self, Read},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use crate::diagnose::Files;
 
@@ -18,8 +21,8 @@ pub struct Disk;
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
         let mut bytes = Vec::new();
-        // Not by the length that the file system tells: that of a device or a pipe is 0.
-        File::open(path)
+        // Not by the length that the file system tells: in `/proc` that is 0.
+        open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
             .map_err(in_words)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -43,12 +46,35 @@ impl Files for Disk {
     }
 }
 
+/// Opens a regular file. Whatever else there is may make who opens or reads it wait for
+/// ever, such as a FIFO into which nobody writes: without `O_NONBLOCK`, the look at what
+/// it is would come too late.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let what = kind_in_words(kind);
+    let says = format!("it is {what}, and a configuration is read from regular files");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, says))
+}
+
+fn kind_in_words(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_char_device() || kind.is_block_device() => "a device",
+        _ => "something else",
+    }
+}
+
 /// The common errors as people say them, without the number of the system's.
 fn in_words(error: io::Error) -> io::Error {
     let words = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file",
         io::ErrorKind::PermissionDenied => "permission denied",
-        io::ErrorKind::IsADirectory => "it is a directory",
         _ => return error,
     };
     io::Error::new(error.kind(), words)
