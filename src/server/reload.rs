@@ -9,7 +9,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{aside::aside, process, systemd::Notifier, upstreams::resolve};
+use tokio::sync::watch;
+
+use super::{
+    aside::aside,
+    process,
+    systemd::Notifier,
+    upstreams::resolve::{REFRESH, Resolver},
+};
 use crate::{
     config::Config,
     cors::Severity,
@@ -67,12 +74,26 @@ pub struct Source {
     pub files: Arc<dyn Files + Send + Sync>,
 }
 
+/// How a reading ended: what has changed, in one line, or the whole report, and what was
+/// served is served on.
+pub(super) type Outcome = Result<String, Arc<Report>>;
+
+/// A reading that somebody wants, and that has not begun.
+struct Wanted {
+    trigger: Trigger,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
 /// Swaps what is served.
 pub(super) struct Reloader {
     source: Source,
     snapshots: Arc<SnapshotCell>,
     metrics: Metrics,
     notifier: Arc<Notifier>,
+    resolver: Resolver,
+    /// The next reading. However many want one: what it reads is newer than what any of
+    /// them has in mind.
+    wanted: Mutex<Option<Wanted>>,
     /// Held while a change is made ready, so that none is lost to another.
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Attempt>,
@@ -86,6 +107,7 @@ impl Reloader {
         snapshots: Arc<SnapshotCell>,
         metrics: Metrics,
         notifier: Arc<Notifier>,
+        resolver: Resolver,
     ) -> Self {
         let serving = snapshots.load();
         let hash = serving.config().hash();
@@ -97,6 +119,8 @@ impl Reloader {
             snapshots,
             metrics,
             notifier,
+            resolver,
+            wanted: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             last,
             looked_for,
@@ -123,13 +147,48 @@ impl Reloader {
         Arc::clone(&self.looked_for.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the configuration again and serves it, if nothing is wrong with it.
-    /// Returns what has changed, in one line.
-    ///
-    /// # Errors
-    /// The whole report; what was served is served on.
-    pub(super) async fn reload(&self, trigger: Trigger) -> Result<String, Arc<Report>> {
+    /// Reads the configuration again and serves it, if nothing is wrong with it. It goes
+    /// on if nobody awaits what is returned.
+    pub(super) fn reload(
+        self: &Arc<Self>,
+        trigger: Trigger,
+    ) -> impl Future<Output = Outcome> + use<> {
+        let mut outcome = self.want(trigger);
+        async move {
+            let ended = outcome.wait_for(Option::is_some).await;
+            let outcome = ended.ok().and_then(|outcome| outcome.clone());
+            outcome.unwrap_or_else(|| Err(Arc::new(Read::bug_report())))
+        }
+    }
+
+    /// Joins the reading that is wanted already, or wants one.
+    fn want(self: &Arc<Self>, trigger: Trigger) -> watch::Receiver<Option<Outcome>> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wanted) = &mut *wanted {
+            // Whoever asks wants to be answered, also if nothing has changed.
+            if trigger != Trigger::File {
+                wanted.trigger = trigger;
+            }
+            return wanted.outcome.subscribe();
+        }
+        let (sender, receiver) = watch::channel(None);
+        *wanted = Some(Wanted { trigger, outcome: sender });
+        let reloader = Arc::clone(self);
+        tokio::spawn(async move { reloader.read_what_is_wanted().await });
+        receiver
+    }
+
+    async fn read_what_is_wanted(&self) {
         let _turn = self.turn.lock().await;
+        // Who comes from now on wants another one.
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Wanted { trigger, outcome }) = wanted {
+            let ended = self.read(trigger).await;
+            outcome.send_replace(Some(ended));
+        }
+    }
+
+    async fn read(&self, trigger: Trigger) -> Outcome {
         // A file event may turn out to be no change; whoever asks is answered at once.
         let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
         let known = (trigger == Trigger::File).then(|| self.last().hash);
@@ -156,9 +215,9 @@ impl Reloader {
         hash: String,
         change: Change,
         trigger: Trigger,
-    ) -> Result<String, Arc<Report>> {
+    ) -> Outcome {
         let current = self.snapshots.load();
-        let addresses = resolve::resolve(&config, current.addresses()).await;
+        let addresses = self.resolver.resolve(&config, current.addresses()).await;
         let previous = Arc::clone(&current);
         let compiled = aside(move || Snapshot::compile(config, addresses, Some(&previous))).await;
         let Ok(snapshot) = compiled else {
@@ -198,11 +257,16 @@ impl Reloader {
         self.snapshots.load()
     }
 
-    /// Looks the names of upstream nodes up again, and serves what has changed.
+    /// Looks the names of upstream nodes up again, and serves what has changed. A resolver
+    /// that does not answer holds nobody up.
     async fn refresh_addresses(&self) {
-        let _turn = self.turn.lock().await;
         let current = self.snapshots.load();
-        let Some(addresses) = resolve::refresh(&current).await else { return };
+        let Some(addresses) = self.resolver.refresh(&current).await else { return };
+        let _turn = self.turn.lock().await;
+        if !Arc::ptr_eq(&current, &self.snapshots.load()) {
+            // A reload came first, and has looked up the names of its own.
+            return;
+        }
         let previous = Arc::clone(&current);
         // Failed: what was served is served on, and the names are looked up again soon.
         if let Ok(snapshot) = aside(move || previous.with_addresses(addresses)).await {
@@ -216,7 +280,7 @@ impl Reloader {
 /// Looks the names of upstream nodes up again from time to time, for ever.
 pub(super) async fn refresh_addresses(reloader: Arc<Reloader>) {
     loop {
-        tokio::time::sleep(resolve::REFRESH).await;
+        tokio::time::sleep(REFRESH).await;
         reloader.refresh_addresses().await;
     }
 }
@@ -282,4 +346,55 @@ async fn retire(snapshot: Arc<Snapshot>) {
     }
     // Failed: it was dropped all the same, with the work.
     let _ = aside(move || drop(snapshot)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{server::Memory, snapshot::Addresses};
+
+    /// A name that is looked up, and never found: a reload does not wait for it.
+    #[tokio::test]
+    async fn a_resolver_that_does_not_answer_holds_no_reload_up() {
+        let text = "version = 1\nlisteners.http.address = \"127.0.0.1:0\"\n\
+                    upstreams.app.nodes = \"app.internal:80\"\nservices.s.upstream = \"app\"\n\
+                    services.s.routes.r.paths = \"/\"\n";
+        let files = Memory::new("corsac.toml", text);
+        let config = Arc::new(load(Path::new("corsac.toml"), &files).unwrap().0);
+        let metrics = Metrics::new();
+        let snapshot = Snapshot::compile(config, Addresses::new(), None);
+        let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
+        let (asked, lookups) = (Arc::<Notify>::default(), AtomicUsize::new(0));
+        let resolver = Resolver::by({
+            let asked = Arc::clone(&asked);
+            move |_| {
+                asked.notify_one();
+                // The first one hangs.
+                match lookups.fetch_add(1, Ordering::Relaxed) {
+                    0 => Box::pin(pending()),
+                    _ => Box::pin(async { Ok(Vec::new()) }),
+                }
+            }
+        });
+        let source = Source { path: "corsac.toml".into(), files: Arc::new(files) };
+        let notifier = Arc::new(Notifier::new());
+        let reloader = Arc::new(Reloader::new(source, snapshots, metrics, notifier, resolver));
+        let refreshing = tokio::spawn({
+            let reloader = Arc::clone(&reloader);
+            async move { reloader.refresh_addresses().await }
+        });
+        asked.notified().await;
+        reloader.reload(Trigger::Admin).await.unwrap();
+        assert!(!refreshing.is_finished());
+        refreshing.abort();
+    }
 }

@@ -42,7 +42,7 @@ use super::{
     upgrade::{
         Elders, HandedOver, Predecessor, Received, Step, Takeover, Upgrader, pause_at, steps::new,
     },
-    upstreams::resolve,
+    upstreams::resolve::Resolver,
 };
 use crate::{
     config::Config,
@@ -217,13 +217,19 @@ impl Server {
             .map_err(StartError::AccessLog)?;
         let (access_log, writer) = writer.unzip();
         runtime.spawn(access_log::reopen_when(rotated, access_log.clone()));
-        let addresses = runtime.block_on(resolve::resolve(&config, &Addresses::new()));
+        let resolver = Resolver::new();
+        let addresses = runtime.block_on(resolver.resolve(&config, &Addresses::new()));
         let (settings, threads) = (settings(), threads(&config));
         let snapshot = Snapshot::compile(config, addresses, None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let notifier = Arc::new(Notifier::new());
-        let reloader =
-            Reloader::new(source, Arc::clone(&snapshots), metrics.clone(), Arc::clone(&notifier));
+        let reloader = Reloader::new(
+            source,
+            Arc::clone(&snapshots),
+            metrics.clone(),
+            Arc::clone(&notifier),
+            resolver,
+        );
         let reloader = Arc::new(reloader);
         let reserved_from = reserve::from();
         let proxy = Proxy::new(

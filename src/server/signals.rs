@@ -1,6 +1,6 @@
 //! The signals that a process listens to.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -63,7 +63,6 @@ fn reload(state: &State) {
         log::info!("SIGHUP: process {pid} is to end, and does not read its configuration again");
         return;
     }
-    let reloader = Arc::clone(&state.reloader);
     // What is wrong is logged where it is found.
-    tokio::spawn(async move { reloader.reload(Trigger::Signal).await });
+    drop(state.reloader.reload(Trigger::Signal));
 }

@@ -1,7 +1,8 @@
 //! Changing what is served while it is served.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -343,4 +344,57 @@ fn no_running_corsac() {
             .unwrap();
         assert_eq!(output.status.code(), Some(3), "{command:?}: {}", stderr(&output));
     }
+}
+
+/// However many ask while nothing can be read: one reading is newer than what any of them
+/// has in mind.
+#[test]
+fn a_hundred_who_ask_get_one_reading() {
+    const ASKED: usize = 100;
+    let config = saying("one");
+    // An upgrade keeps every reload away.
+    let corsac = Corsac::with(&config).environment("CORSAC_PAUSE_AT", "new:bound").start();
+    assert!(corsac.command(&["upgrade", "--socket", "admin.sock"]).status.success());
+    let held = corsac.await_stderr("is held at new:bound", 1);
+    let held = held.split(' ').rev().nth(4).unwrap();
+    for _ in 0..ASKED {
+        let mut socket = UnixStream::connect(corsac.path("admin.sock")).unwrap();
+        let request = "POST /reload HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n";
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+    corsac.workdir().replace("corsac.toml", saying("two"));
+    let kill =
+        std::process::Command::new("sh").args(["-c", &format!("kill -KILL {held}")]).status();
+    assert!(kill.unwrap().success());
+    assert!(reload(&corsac).status.success());
+    assert_eq!(says(&corsac), "two");
+    // Theirs, and the one after it, unless that was the same.
+    let readings = corsac.stderr().matches("serves (corsac reload)").count();
+    assert!((1..=2).contains(&readings), "{readings}:\n{}", corsac.stderr());
+}
+
+/// What is no regular file may make a reader wait for ever, and every reload behind it.
+#[test]
+fn what_is_no_file_is_refused() {
+    let corsac = Corsac::with(&saying("one")).start();
+    let fifo = corsac.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    std::fs::create_dir(corsac.path("folder")).unwrap();
+    for (name, told) in [("fifo", "a FIFO"), ("folder", "a directory"), ("/dev/zero", "a device")] {
+        let text =
+            saying("two").replace("version = 1", &format!("version = 1\ninclude = \"{name}\""));
+        corsac.workdir().replace("corsac.toml", text);
+        let output = reload(&corsac);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(stderr(&output).contains(told), "{name}: {}", stderr(&output));
+    }
+    std::fs::rename(fifo, corsac.config()).unwrap();
+    assert!(stderr(&reload(&corsac)).contains("a FIFO"));
+    corsac.workdir().replace("corsac.toml", saying("two"));
+    assert!(reload(&corsac).status.success());
+    assert_eq!(says(&corsac), "two");
 }

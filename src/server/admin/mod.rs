@@ -312,10 +312,8 @@ impl Endpoints {
     }
 
     async fn reload(&self, waits: bool) -> Response<Vec<u8>> {
-        let reloader = Arc::clone(&self.state.reloader);
-        let reload = async move { reloader.reload(Trigger::Admin).await };
+        let reload = self.state.reloader.reload(Trigger::Admin);
         if !waits {
-            tokio::spawn(reload);
             return text(StatusCode::ACCEPTED, "reloading\n");
         }
         match reload.await {

@@ -2,6 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,45 +24,82 @@ pub(in crate::server) const REFRESH: Duration = Duration::from_secs(30);
 /// How long one look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks up every name that the configuration's upstreams have, all at once.
-///
-/// A name that does not resolve keeps what it resolved to in `before`, for a resolver
-/// that is down for a while must not take the upstreams with it; where there is nothing,
-/// it is left out. Either is a warning.
-pub(in crate::server) async fn resolve(config: &Config, before: &Addresses) -> Addresses {
-    let mut lookups = JoinSet::new();
-    for name in names(config) {
-        lookups.spawn(async move {
-            let text = name.to_string();
-            let found = timeout(LOOKUP_TIMEOUT, lookup_host(&text)).await;
-            (name, found.map(|found| found.map(Vec::from_iter)))
-        });
-    }
-    let mut addresses = HashMap::new();
-    while let Some(Ok((name, found))) = lookups.join_next().await {
-        let reason = match found {
-            Ok(Ok(mut found)) => {
-                // Resolvers rotate their answers; equal sets must compare equal.
-                found.sort_unstable();
-                found.dedup();
-                addresses.insert(name, found.into_boxed_slice());
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in 5 s".to_owned(),
-        };
-        log::warn!("upstream node {name} does not resolve: {reason}");
-        if let Some(last) = before.get(&name) {
-            addresses.insert(name, last.clone());
-        }
-    }
-    addresses
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Looks names up, and remembers which ones fail.
+pub(in crate::server) struct Resolver {
+    /// Of a name with its port.
+    lookup: Box<dyn Fn(String) -> Found + Send + Sync>,
+    failing: Mutex<HashSet<NodeAddress>>,
 }
 
-/// Looks the names of a snapshot up again. `None`: they resolve as before.
-pub(in crate::server) async fn refresh(snapshot: &Snapshot) -> Option<Addresses> {
-    let addresses = resolve(snapshot.config(), snapshot.addresses()).await;
-    (addresses != *snapshot.addresses()).then_some(addresses)
+impl Resolver {
+    /// By the system's resolver.
+    pub(in crate::server) fn new() -> Self {
+        Self::by(|name| Box::pin(async move { lookup_host(name).await.map(Vec::from_iter) }))
+    }
+
+    pub(in crate::server) fn by(lookup: impl Fn(String) -> Found + Send + Sync + 'static) -> Self {
+        Self { lookup: Box::new(lookup), failing: Mutex::default() }
+    }
+
+    /// Looks up every name that the configuration's upstreams have, all at once.
+    ///
+    /// A name that does not resolve keeps what it resolved to in `before`, for a resolver
+    /// that is down for a while must not take the upstreams with it; where there is
+    /// nothing, it is left out. That it does not, and that it does again, is said once.
+    pub(in crate::server) async fn resolve(
+        &self,
+        config: &Config,
+        before: &Addresses,
+    ) -> Addresses {
+        let mut lookups = JoinSet::new();
+        for name in names(config) {
+            let found = timeout(LOOKUP_TIMEOUT, (self.lookup)(name.to_string()));
+            lookups.spawn(async move { (name, found.await) });
+        }
+        let mut addresses = HashMap::new();
+        let mut failing = HashMap::new();
+        while let Some(Ok((name, found))) = lookups.join_next().await {
+            let reason = match found {
+                Ok(Ok(mut found)) => {
+                    // Resolvers rotate their answers; equal sets must compare equal.
+                    found.sort_unstable();
+                    found.dedup();
+                    addresses.insert(name, found.into_boxed_slice());
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer in {} s", LOOKUP_TIMEOUT.as_secs()),
+            };
+            if let Some(last) = before.get(&name) {
+                addresses.insert(name.clone(), last.clone());
+            }
+            failing.insert(name, reason);
+        }
+        self.tell_changes(failing, &addresses);
+        addresses
+    }
+
+    /// Looks the names of a snapshot up again. `None`: they resolve as before.
+    pub(in crate::server) async fn refresh(&self, snapshot: &Snapshot) -> Option<Addresses> {
+        let addresses = self.resolve(snapshot.config(), snapshot.addresses()).await;
+        (addresses != *snapshot.addresses()).then_some(addresses)
+    }
+
+    fn tell_changes(&self, failing: HashMap<NodeAddress, String>, addresses: &Addresses) {
+        let mut before = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, reason) in failing.iter().filter(|(name, _)| !before.contains(name)) {
+            log::warn!("upstream node {name} does not resolve: {reason}");
+        }
+        // Others are gone from the configuration.
+        let again =
+            |name: &&NodeAddress| !failing.contains_key(name) && addresses.contains_key(name);
+        for name in before.iter().filter(again) {
+            log::info!("upstream node {name} resolves again");
+        }
+        *before = failing.into_keys().collect();
+    }
 }
 
 fn names(config: &Config) -> HashSet<NodeAddress> {
@@ -75,20 +117,27 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_does_not_resolve_now_keeps_what_it_had() {
+    fn config(name: &NodeAddress) -> Config {
         let text = "version = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n[upstreams.app]\n\
                     nodes = \"app.internal:80\"\n[services.s]\nupstream = \"app\"\n\
                     [services.s.routes.r]\npaths = \"/\"\n";
         let mut config = crate::config::parse(text, "corsac.toml").unwrap().0;
+        config.upstreams[0].nodes[0].address = name.clone();
+        config
+    }
+
+    #[tokio::test]
+    async fn what_does_not_resolve_now_keeps_what_it_had() {
         // No name at all: nobody is asked for it.
         let name = NodeAddress::Name("no..name".into(), 80);
-        config.upstreams[0].nodes[0].address = name.clone();
-        assert_eq!(resolve(&config, &Addresses::new()).await, Addresses::new());
+        let (mut config, resolver) = (config(&name), Resolver::new());
+        assert_eq!(resolver.resolve(&config, &Addresses::new()).await, Addresses::new());
+        assert!(resolver.failing.lock().unwrap().contains(&name));
         let before = Addresses::from([(name, Box::from([([127, 0, 0, 1], 80).into()]))]);
-        assert_eq!(resolve(&config, &before).await, before);
+        assert_eq!(resolver.resolve(&config, &before).await, before);
         // What the configuration does not name any more goes.
         config.upstreams.clear();
-        assert_eq!(resolve(&config, &before).await, Addresses::new());
+        assert_eq!(resolver.resolve(&config, &before).await, Addresses::new());
+        assert!(resolver.failing.lock().unwrap().is_empty());
     }
 }
