@@ -10,13 +10,16 @@ use std::{
 
 use super::{
     Format, NO, Outcome, complain,
-    socket::{Answer, Socket},
+    socket::{Answer, Socket, TIMEOUT},
 };
 use crate::{config::value::parse_duration, server::UpgradeRequest};
 
 /// Makes it read its configuration again; with `wait`, says how that went.
 pub(super) fn reload(socket: &Socket, wait: bool) -> Outcome {
-    said(&socket.post(if wait { "/reload?wait" } else { "/reload" }, b"")?)
+    if wait {
+        return said(&socket.post_for("/reload?wait", b"", TIMEOUT)?);
+    }
+    said(&socket.post("/reload", b"")?)
 }
 
 /// Makes it replace itself; with `wait`, says how that went.
@@ -29,9 +32,11 @@ pub(super) fn upgrade(
     // Its working directory is not ours.
     let binary = binary.map(absolute).transpose()?;
     let request = serde_json::to_vec(&UpgradeRequest { binary, timeout })?;
-    let path = if wait { "/upgrade?wait" } else { "/upgrade" };
-    // It has two steps of that time, and a margin to kill what does not come.
-    said(&socket.post_for(path, &request, timeout * 3)?)
+    if wait {
+        // It has two steps of that time, and a margin to take over, or to be ended.
+        return said(&socket.post_for("/upgrade?wait", &request, timeout * 2 + TIMEOUT)?);
+    }
+    said(&socket.post("/upgrade", &request)?)
 }
 
 /// A time on the command line.

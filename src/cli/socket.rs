@@ -2,15 +2,19 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{config::AdminAddress, load::load, server::Disk};
 
+/// How long an answer may take to begin, unless something is to be done first. Whatever
+/// keeps corsac busy, its admin listener has a thread of its own.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A reload resolves names and compiles; beyond this, something is wrong.
-const TIMEOUT: Duration = Duration::from_mins(1);
+pub(super) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where a running corsac can be told things.
 #[derive(Debug)]
@@ -55,44 +59,70 @@ impl Socket {
 
     /// Asks for something.
     pub(super) fn get(&self, path: &str) -> io::Result<Answer> {
-        self.send("GET", path, b"", Duration::ZERO)
+        self.send("GET", path, b"", PATIENCE)
     }
 
     /// Tells something.
     pub(super) fn post(&self, path: &str, body: &[u8]) -> io::Result<Answer> {
-        self.post_for(path, body, Duration::ZERO)
+        self.send("POST", path, body, PATIENCE)
     }
 
-    /// Tells something that takes this long, and perhaps more.
+    /// Tells something that is to be done before the answer begins, which may take this
+    /// long.
     pub(super) fn post_for(&self, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
-        self.send("POST", path, body, time)
+        self.send("POST", path, body, PATIENCE.max(time))
+    }
+
+    /// `time`: until the answer begins.
+    fn send(&self, method: &str, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
+        let late = |error| self.in_words(error, time);
+        let mut stream = self.connect()?;
+        stream.set_read_timeout(Some(time))?;
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: corsac\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).map_err(late)?;
+        let mut answer = vec![0; 4 * 1024];
+        let begun = stream.read(&mut answer).map_err(late)?;
+        answer.truncate(begun);
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.read_to_end(&mut answer).map_err(|error| self.in_words(error, TIMEOUT))?;
+        let answer = String::from_utf8_lossy(&answer);
+        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+    }
+
+    /// A socket whose queue is full lets whoever connects wait, as long as it may send.
+    fn connect(&self) -> io::Result<UnixStream> {
+        let Self(path) = self;
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        match socket.connect(&socket2::SockAddr::unix(path)?) {
+            Ok(()) => Ok(UnixStream::from(OwnedFd::from(socket))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(self.in_words(error, PATIENCE))
+            }
+            Err(error) => {
+                let message = format!("no corsac answers at {}: {error}", path.display());
+                Err(io::Error::new(io::ErrorKind::NotConnected, message))
+            }
+        }
     }
 
     /// Says that time is up, where the system has no word for it.
-    fn in_words(&self, error: io::Error) -> io::Error {
+    fn in_words(&self, error: io::Error, time: Duration) -> io::Error {
         if error.kind() != io::ErrorKind::WouldBlock {
             return error;
         }
-        let message = format!("corsac listens at {}, but does not answer", self.0.display());
+        let message = format!(
+            "corsac listens at {}, but has not answered within {} s: it may be halted, or out of \
+             file descriptors, or hang; its log says more (`journalctl -u corsac`), and `systemctl \
+             restart corsac` starts it anew",
+            self.0.display(),
+            time.as_secs_f32()
+        );
         io::Error::new(io::ErrorKind::NotConnected, message)
-    }
-
-    fn send(&self, method: &str, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
-        let mut stream = UnixStream::connect(&self.0).map_err(|error| {
-            let message = format!("no corsac answers at {}: {error}", self.0.display());
-            io::Error::new(io::ErrorKind::NotConnected, message)
-        })?;
-        stream.set_read_timeout(Some(TIMEOUT.max(time)))?;
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: corsac\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n\r\n"
-        )?;
-        stream.write_all(body)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|error| self.in_words(error))?;
-        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
     }
 }
 

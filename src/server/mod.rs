@@ -23,7 +23,7 @@ mod systemd;
 mod upgrade;
 mod upstreams;
 
-pub use admin::LiveRequest;
+pub use admin::{Ask, ENDPOINTS, Endpoint, LiveRequest, Place};
 pub use echo::start_echo;
 pub use process_log::ProcessLog;
 pub use reload::Source;

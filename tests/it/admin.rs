@@ -1,13 +1,16 @@
 //! What a running corsac says of itself, while it has other things to do.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
+use corsac::server::{ENDPOINTS, Endpoint};
 use serde_json::Value;
 
-use crate::harness::{Answer, Call, Corsac, DEADLINE, Gate, Origin};
+use crate::harness::{Answer, Call, Corsac, DEADLINE, Gate, Origin, await_exit};
 
 const SERVICES: &str = "
 [admin]
@@ -106,6 +109,74 @@ fn by_which_name_it_is_asked() {
     assert!(corsac.command(&["reload", "--wait", "--socket", "admin.sock"]).status.success());
     assert_eq!(ask("/status", &["evil.test"]).status, 200);
     assert_eq!(ask("/status", &["corsac"]).status, 421);
+}
+
+/// A socket that is forwarded to a port is within reach of every page in the browser
+/// there, which could make corsac start a program.
+#[test]
+fn no_browser_is_answered() {
+    let origin = Origin::answering(200).start();
+    let services = SERVICES.replace("\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"unix:admin.sock\"]");
+    let corsac = Corsac::in_front_of(&origin, &services);
+    let admin = corsac.admin_address();
+    for Endpoint { method, path, .. } in ENDPOINTS {
+        for header in ["Origin: http://localhost", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+            let (name, value) = header.split_once(": ").unwrap();
+            let by_address = Call::new(admin, method, path).header(name, value).send();
+            assert_eq!(by_address.status, 403, "{method} {path}, {header}");
+            assert!(by_address.text().contains("browser"), "{}", by_address.text());
+            let mut socket = UnixStream::connect(corsac.path("admin.sock")).unwrap();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403"), "{method} {path}, {header}: {answer}");
+        }
+    }
+}
+
+/// Whoever asks is not kept for ever by a corsac that does not answer.
+#[test]
+fn the_command_line_does_not_wait_for_ever() {
+    let folder = crate::harness::Workdir::new();
+    // One is never accepted from; the other one has no room to wait in, either.
+    let _mute = UnixListener::bind(folder.path().join("mute.sock")).unwrap();
+    let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let address = socket2::SockAddr::unix(folder.path().join("full.sock")).unwrap();
+    full.bind(&address).unwrap();
+    full.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let client = client.unwrap();
+        client.set_nonblocking(true).unwrap();
+        if client.connect(&address).is_err() {
+            break;
+        }
+        waiting.push(client);
+    }
+    thread::scope(|scope| {
+        for (command, socket) in [
+            (["status"].as_slice(), "mute.sock"),
+            (&["reload"], "mute.sock"),
+            (&["status"], "full.sock"),
+            (&["reload", "--wait"], "full.sock"),
+        ] {
+            let folder = folder.path();
+            scope.spawn(move || {
+                let mut asks = crate::harness::corsac(folder);
+                asks.args(command).args(["--socket", socket]).stderr(Stdio::piped());
+                let mut asks = asks.spawn().unwrap();
+                let code = await_exit(&mut asks, || format!("{command:?} at {socket} waits"));
+                let said = String::from_utf8(asks.wait_with_output().unwrap().stderr).unwrap();
+                assert_eq!(code, Some(3), "{command:?}: {said}");
+                assert!(said.contains("has not answered within 5 s"), "{command:?}: {said}");
+            });
+        }
+    });
 }
 
 #[test]

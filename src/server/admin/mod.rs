@@ -3,6 +3,7 @@
 //!
 //! It runs on a thread of its own, so that it answers however busy the others are.
 
+mod endpoints;
 pub(in crate::server) mod status;
 
 use std::{
@@ -15,8 +16,8 @@ use std::{
 
 use async_trait::async_trait;
 use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, HOST},
+    HeaderName, HeaderValue, Response, StatusCode, Version,
+    header::{ALLOW, CONTENT_TYPE},
 };
 use pingora_core::{
     apps::{
@@ -25,7 +26,6 @@ use pingora_core::{
     },
     protocols::{http::ServerSession, l4::stream::Stream},
 };
-use pingora_http::RequestHeader;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::UnixListener,
@@ -49,10 +49,9 @@ use crate::{
         upgrade::UpgradeRequest,
     },
 };
+pub use endpoints::{Ask, ENDPOINTS, Endpoint, Place};
+use endpoints::{Refusal, find};
 use status::State;
-
-/// What is asked of `/explain`, at most.
-const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
 /// How long the socket waits where accepting fails.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -249,68 +248,36 @@ impl ServeHttp for Endpoints {
             session.set_keepalive(None);
         }
         let head = session.req_header();
-        if let Some(refusal) = self.misdirected(head) {
-            return refusal;
-        }
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let serving = self.state.reloader.serving();
+        let admin = &serving.config().admin;
         let waits = head.uri.query().is_some_and(|query| query == "wait");
-        match (method, path.as_str()) {
-            (Method::GET | Method::HEAD, "/healthz") => text(StatusCode::OK, "ok\n"),
-            (Method::GET | Method::HEAD, "/readyz") if self.state.is_stopping() => {
+        let found = find(&head.method, head.uri.path(), &head.headers, self.privileged, admin);
+        let endpoint = match found {
+            Ok(endpoint) => endpoint,
+            Err(refusal) => return refused(&refusal),
+        };
+        let Some(body) = read_body(session, endpoint.body_max).await else {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n");
+        };
+        match endpoint.ask {
+            Ask::Health => text(StatusCode::OK, "ok\n"),
+            Ask::Ready if self.state.is_stopping() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
             }
-            (Method::GET | Method::HEAD, "/readyz") => text(StatusCode::OK, "ready\n"),
-            (Method::GET | Method::HEAD, "/metrics") => {
+            Ask::Ready => text(StatusCode::OK, "ready\n"),
+            Ask::Metrics => {
                 let metrics = self.state.metrics.render();
                 typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics)
             }
-            (Method::GET | Method::HEAD, "/status") => json(StatusCode::OK, &self.state.status()),
-            (_, "/reload" | "/upgrade" | "/explain") if !self.privileged => {
-                text(StatusCode::FORBIDDEN, "this is served on the admin socket alone\n")
-            }
-            (Method::POST, "/reload") => self.reload(waits).await,
-            (Method::POST, "/upgrade") => match read_body(session).await {
-                Some(body) => self.upgrade(&body, waits).await,
-                None => text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n"),
-            },
-            (Method::POST, "/explain") => match read_body(session).await {
-                Some(body) => self.explain(&body),
-                None => text(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n"),
-            },
-            (
-                _,
-                "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload" | "/upgrade"
-                | "/explain",
-            ) => text(StatusCode::METHOD_NOT_ALLOWED, "not by this method\n"),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz, /metrics and /status; on the socket also /reload, \
-                 /upgrade and /explain\n",
-            ),
+            Ask::Status => json(StatusCode::OK, &self.state.status()),
+            Ask::Reload => self.reload(waits).await,
+            Ask::Upgrade => self.upgrade(&body, waits).await,
+            Ask::Explain => self.explain(&body),
         }
     }
 }
 
 impl Endpoints {
-    /// What a request on an address gets that asks by a name of someone else's:
-    /// [`Admin::answers_to`]. One without a `Host` is from no browser.
-    fn misdirected(&self, head: &RequestHeader) -> Option<Response<Vec<u8>>> {
-        if self.privileged {
-            return None;
-        }
-        let serving = self.state.reloader.serving();
-        let mut hosts = head.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
-        let admin = &serving.config().admin;
-        let other =
-            hosts.find(|host| !str::from_utf8(host).is_ok_and(|host| admin.answers_to(host)))?;
-        let other = String::from_utf8_lossy(other);
-        let reason = format!(
-            "{other:?} is no name of the admin listener; ask by an IP address or localhost, or \
-             write the name in admin.hosts\n"
-        );
-        Some(text(StatusCode::MISDIRECTED_REQUEST, &reason))
-    }
-
     async fn reload(&self, waits: bool) -> Response<Vec<u8>> {
         let reload = self.state.reloader.reload(Trigger::Admin);
         if !waits {
@@ -392,16 +359,28 @@ impl LiveRequest {
     }
 }
 
-/// The whole body; `None`: it is too large, or does not come.
-async fn read_body(session: &mut ServerSession) -> Option<Vec<u8>> {
+/// The whole body; `None`: it is too large, or does not come. Where none is expected,
+/// none is read.
+async fn read_body(session: &mut ServerSession, limit: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
+    if limit == 0 {
+        return Some(body);
+    }
     while let Some(chunk) = session.read_request_body().await.ok()? {
         body.extend_from_slice(&chunk);
-        if body.len() > REQUEST_BYTES_MAX {
+        if body.len() > limit {
             return None;
         }
     }
     Some(body)
+}
+
+fn refused(Refusal { status, allow, why }: &Refusal) -> Response<Vec<u8>> {
+    let mut response = text(*status, why);
+    if let Some(allow) = allow {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {

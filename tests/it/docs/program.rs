@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
+use corsac::server::{ENDPOINTS, Endpoint, Place};
 use serde_json::Value;
 
 use super::read;
@@ -82,13 +83,31 @@ fn every_endpoint_answers_as_its_row_says() {
     let corsac = Corsac::in_front_of(&origin, ADMIN);
     let admin = corsac.admin_address();
     let rows = table("docs/operations.md", "## The admin listener");
-    assert_eq!(rows.len(), 7);
-    for row in rows {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let (method, path) = (cells[1], cells[2].trim_matches('`'));
-        let expected = if cells[3] == "socket" { 403 } else { 200 };
-        assert_eq!(Call::new(admin, method, path).send().status, expected, "{row}");
+    let documented: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1], cells[2].trim_matches('`'), cells[3])
+        })
+        .collect();
+    let known = ENDPOINTS.map(|Endpoint { method, path, place, .. }| match place {
+        Place::Anywhere => (method, path, "anywhere"),
+        Place::Socket => (method, path, "socket"),
+    });
+    assert_eq!(documented, known);
+    for Endpoint { method, path, place, .. } in ENDPOINTS {
+        let other = if method == "GET" { "POST" } else { "GET" };
+        let (expected, by_another) = match place {
+            Place::Anywhere => (200, 405),
+            Place::Socket => (403, 403),
+        };
+        let status = |method: &str| Call::new(admin, method, path).send().status;
+        assert_eq!((status(method), status(other)), (expected, by_another), "{path}");
+        // Whoever asks for something else is told.
+        assert!(Call::new(admin, "GET", "/").send().text().contains(path));
     }
+    let refused = Call::new(admin, "DELETE", "/status").send();
+    assert_eq!(refused.header("allow").as_deref(), Some("GET, HEAD"));
 }
 
 #[test]
