@@ -1,6 +1,6 @@
 //! What a running process cannot change about itself.
 
-use crate::config::Config;
+use crate::config::{AccessLog, Admin, Config, Listener, Server};
 use crate::diagnose::{Diagnostic, Place, Report};
 
 /// Lets a new configuration pass if it needs no new process.
@@ -30,16 +30,19 @@ pub(super) fn unchanged(
 }
 
 /// The keys that differ, and where they stand; `None` for one that is gone.
+///
+/// What belongs to the process is taken apart field by field: a new one does not compile
+/// before somebody has said which side it is on.
 fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, Option<Place>)> {
     let find = |config: &Config, name: &str| {
         config.listeners.iter().find(|listener| *listener.name == *name).cloned()
     };
     let mut changes = Vec::new();
     for listener in &config.listeners {
-        let same = find(running, &listener.name)
-            .is_some_and(|other| other.addresses == listener.addresses);
+        let Listener { name, place, addresses, limits: _ } = listener;
+        let same = find(running, name).is_some_and(|other| other.addresses == *addresses);
         if !same {
-            changes.push((format!("listeners.{}", listener.name), Some(listener.place)));
+            changes.push((format!("listeners.{name}"), Some(*place)));
         }
     }
     for listener in &running.listeners {
@@ -47,18 +50,17 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
             changes.push((format!("listeners.{}", listener.name), None));
         }
     }
-    if running.server != config.server {
-        changes.push(("server.threads".to_owned(), None));
-    }
-    if running.access_log.output != config.access_log.output {
-        changes.push(("access_log.output".to_owned(), None));
-    }
-    // Its lines wait in one queue, which is made for one format.
-    if running.access_log.format != config.access_log.format {
-        changes.push(("access_log.format".to_owned(), None));
-    }
-    if running.admin.listen != config.admin.listen {
-        changes.push(("admin.listen".to_owned(), None));
-    }
+    let Server { threads } = &config.server;
+    let AccessLog { output, format } = &config.access_log;
+    let Admin { listen, hosts: _, debug_clients: _ } = &config.admin;
+    let keys = [
+        ("server.threads", *threads != running.server.threads),
+        ("access_log.output", *output != running.access_log.output),
+        // Its lines wait in one queue, which is made for one format.
+        ("access_log.format", *format != running.access_log.format),
+        ("admin.listen", *listen != running.admin.listen),
+    ];
+    let differing = keys.into_iter().filter(|(_, differs)| *differs);
+    changes.extend(differing.map(|(key, _)| (key.to_owned(), None)));
     changes.into_iter()
 }
