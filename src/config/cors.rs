@@ -37,7 +37,7 @@ impl Cors {
 
     /// Where a part of the policy stands; for a default, the policy itself.
     #[must_use]
-    pub fn place_of(&self, part: cors::Place) -> Place {
+    pub fn place_of(&self, part: cors::Part) -> Place {
         self.places.find(part)
     }
 }
@@ -64,8 +64,8 @@ impl Places {
         self.keys.iter().find(|(known, _)| *known == key).map(|(_, place)| *place)
     }
 
-    fn find(&self, part: cors::Place) -> Place {
-        use cors::Place as Part;
+    fn find(&self, part: cors::Part) -> Place {
+        use cors::Part;
         let credentials = || self.key("allow_credentials");
         let place = match part {
             Part::Policy => None,
@@ -190,7 +190,7 @@ impl<'t> Named<'t> {
             // is a consequence of a mistake, not one more.
             let of_what_is_missing = matches!(
                 finding.place,
-                cors::Place::Policy | cors::Place::Methods | cors::Place::Headers
+                cors::Part::Policy | cors::Part::Methods | cors::Part::Headers
             );
             if !(damaged && of_what_is_missing) {
                 notes.add(diagnostic(finding, &places));
@@ -351,7 +351,7 @@ fn diagnostic(finding: Finding, places: &Places) -> Diagnostic {
     let diagnostic = diagnostic.at(places.find(finding.place)).help(finding.help);
     // What is found in a set is about the policy that names it.
     match finding.place {
-        cors::Place::Set(set, _) => match places.sets.get(set) {
+        cors::Part::Set(set, _) => match places.sets.get(set) {
             Some((place, _)) => diagnostic.related(*place, "the set is named here"),
             None => diagnostic,
         },

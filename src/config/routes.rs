@@ -100,7 +100,7 @@ impl Rewrite {
 }
 
 /// What a service hands down to its routes.
-pub(super) struct Inherited<'t> {
+pub(super) struct FromService<'t> {
     /// Index into the services.
     pub(super) service: usize,
     pub(super) name: &'t str,
@@ -119,7 +119,7 @@ pub(super) struct Inherited<'t> {
 /// Reads one route. `None`: it has errors, which are noted.
 pub(super) fn read<'t>(
     mut table: Reader<'t>,
-    service: &Inherited<'t>,
+    service: &FromService<'t>,
     upstreams: &mut Upstreams<'t>,
     named: &mut Named<'t>,
 ) -> Option<Route> {
@@ -280,7 +280,7 @@ fn body_limit(mut table: Reader<'_>, common: Option<u64>) -> Option<u64> {
 /// All of them are read, whichever is there, so that each mistake is noted.
 fn action<'t>(
     table: &mut Reader<'t>,
-    service: &Inherited<'t>,
+    service: &FromService<'t>,
     upstreams: &mut Upstreams<'t>,
     paths: &[Path],
     cors: bool,
@@ -301,7 +301,7 @@ fn action<'t>(
 }
 
 /// The key that says what the route does; noted if there is none, or more than one.
-fn one_action(table: &mut Reader<'_>, service: &Inherited<'_>) -> Option<&'static str> {
+fn one_action(table: &mut Reader<'_>, service: &FromService<'_>) -> Option<&'static str> {
     let keys = ["upstream", "redirect", "respond"];
     let named = keys.map(|key| table.value(key).map(|value| (key, value.key_place)));
     let mut named = named.into_iter().flatten();

@@ -3,7 +3,7 @@
 use super::cors::Named;
 use super::decode::{Placed, Reader};
 use super::notes::Notes;
-use super::routes::{self, Inherited, Route, pattern_error};
+use super::routes::{self, FromService, Route, pattern_error};
 use super::tables::Tables;
 use super::upstreams::Upstreams;
 use crate::diagnose::{Diagnostic, Place};
@@ -58,7 +58,7 @@ fn inherited<'t>(
     upstreams: &mut Upstreams<'t>,
     named: &mut Named<'t>,
     body_limit: Option<u64>,
-) -> Inherited<'t> {
+) -> FromService<'t> {
     let notes = table.notes;
     let hosts = match table.texts("hosts") {
         Some(hosts) => hosts.into_iter().filter_map(|text| host(notes, text)).collect(),
@@ -69,7 +69,7 @@ fn inherited<'t>(
         None => Some(""),
     };
     let has_upstream = table.has("upstream");
-    Inherited {
+    FromService {
         service,
         name: table.key,
         hosts,

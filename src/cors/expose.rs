@@ -1,7 +1,7 @@
 //! Which response headers a page may read.
 
 use super::findings::Findings;
-use super::spec::Place;
+use super::spec::Part;
 use super::token::is_token;
 
 /// Fetch, "forbidden response-header name".
@@ -50,7 +50,7 @@ const REQUEST: [&str; 25] = [
 pub(super) fn check(entries: &[String], credentials: bool, findings: &mut Findings) {
     let wildcard = entries.iter().any(|entry| entry == "*");
     for (index, entry) in entries.iter().enumerate() {
-        let place = Place::Expose(index);
+        let place = Part::Expose(index);
         let lower = entry.to_ascii_lowercase();
         if entry == "*" {
             if credentials {

@@ -1,17 +1,17 @@
 //! The mistakes of a policy, collected.
 
-use super::spec::{Finding, Place, Severity};
+use super::spec::{Finding, Part, Severity};
 
 /// Findings in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(super) fn error(&mut self, code: &'static str, place: Place, message: impl Into<String>) {
+    pub(super) fn error(&mut self, code: &'static str, place: Part, message: impl Into<String>) {
         self.push(Severity::Error, code, place, message.into(), None);
     }
 
-    pub(super) fn warning(&mut self, code: &'static str, place: Place, message: impl Into<String>) {
+    pub(super) fn warning(&mut self, code: &'static str, place: Part, message: impl Into<String>) {
         self.push(Severity::Warning, code, place, message.into(), None);
     }
 
@@ -26,7 +26,7 @@ impl Findings {
         &mut self,
         severity: Severity,
         code: &'static str,
-        place: Place,
+        place: Part,
         message: String,
         help: Option<String>,
     ) {

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::findings::Findings;
-use super::spec::Place;
+use super::spec::Part;
 use super::token::{is_token, joined, shared};
 
 /// Fetch, "CORS-safelisted method": browsers do not look whether they are listed.
@@ -35,7 +35,7 @@ impl AllowMethods {
     ) -> Self {
         let Some(entries) = written else {
             if credentials {
-                findings.error("E132", Place::Methods, "`allow_methods` is \"*\" by default, which browsers read literally once credentials are sent");
+                findings.error("E132", Part::Methods, "`allow_methods` is \"*\" by default, which browsers read literally once credentials are sent");
                 findings.help("list the methods in `allow_methods`");
             }
             return Self::Any;
@@ -46,7 +46,7 @@ impl AllowMethods {
                 if credentials {
                     findings.error(
                         "E132",
-                        Place::Method(0),
+                        Part::Method(0),
                         "browsers read `*` in `allow_methods` literally once credentials are sent",
                     );
                     findings.help(
@@ -57,7 +57,7 @@ impl AllowMethods {
             }
             _ => {
                 for (index, entry) in entries.iter().enumerate() {
-                    check_entry(entry, Place::Method(index), findings);
+                    check_entry(entry, Part::Method(index), findings);
                 }
                 Self::Listed(entries.iter().map(|entry| entry.as_str().into()).collect())
             }
@@ -100,7 +100,7 @@ fn is_forbidden(method: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| forbidden.as_bytes().eq_ignore_ascii_case(method))
 }
 
-fn check_entry(entry: &str, place: Place, findings: &mut Findings) {
+fn check_entry(entry: &str, place: Part, findings: &mut Findings) {
     if entry == "*" || entry == "**" {
         findings.error(
             "E134",

@@ -52,7 +52,7 @@ pub use pattern::{OriginError, OriginPattern, PortPattern, TuplePattern};
 pub use policy::Policy;
 pub use request_headers::{AllowHeaders, REQUESTED_LEN_MAX};
 pub use spec::{
-    Dangerous, Finding, Mode, OptionsMode, Place, PolicySpec, PreflightFailure, PreflightMode,
+    Dangerous, Finding, Mode, OptionsMode, Part, PolicySpec, PreflightFailure, PreflightMode,
     Severity, SharedOrigins, UpstreamCors, WebSocketMode,
 };
 pub use suffix::LIST_DATE as PUBLIC_SUFFIX_LIST_DATE;

@@ -4,7 +4,7 @@ use foldhash::HashMap;
 
 use super::origin::Origin;
 use super::pattern::{OriginPattern, PortPattern, TuplePattern};
-use super::spec::Place;
+use super::spec::Part;
 use regex::Regex;
 
 /// Which requests a set is about, before any single origin is looked at.
@@ -23,7 +23,7 @@ pub(super) enum Scope {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OriginEntry {
     /// Where it stands in the policy.
-    pub place: Place,
+    pub place: Part,
     /// How it is written there.
     pub text: String,
 }
@@ -47,7 +47,7 @@ pub(super) struct OriginSet {
 
 impl OriginSet {
     /// Adds a pattern. Of two that match the same, the first is the one found.
-    pub(super) fn insert(&mut self, pattern: &OriginPattern, place: Place) {
+    pub(super) fn insert(&mut self, pattern: &OriginPattern, place: Part) {
         let index = self.push(pattern.to_string(), place);
         match pattern {
             OriginPattern::Any => self.scope = Scope::Any,
@@ -65,12 +65,12 @@ impl OriginSet {
     }
 
     /// Adds a regex, which must be anchored.
-    pub(super) fn insert_regex(&mut self, regex: Regex, text: &str, place: Place) {
+    pub(super) fn insert_regex(&mut self, regex: Regex, text: &str, place: Part) {
         let index = self.push(text.to_owned(), place);
         self.regexes.push((regex, index));
     }
 
-    fn push(&mut self, text: String, place: Place) -> usize {
+    fn push(&mut self, text: String, place: Part) -> usize {
         self.entries.push(OriginEntry { place, text });
         self.entries.len() - 1
     }

@@ -16,7 +16,7 @@ use super::origin::Origin;
 use super::origins::{OriginEntry, OriginSet, Scope};
 use super::request_headers::AllowHeaders;
 use super::spec::{
-    Finding, Mode, OptionsMode, Place, PolicySpec, PreflightFailure, PreflightMode, UpstreamCors,
+    Finding, Mode, OptionsMode, Part, PolicySpec, PreflightFailure, PreflightMode, UpstreamCors,
     WebSocketMode,
 };
 use super::token::{joined, shared};
@@ -221,21 +221,21 @@ fn check_max_age(age: Duration, findings: &mut Findings) {
     if age.subsec_nanos() != 0 {
         findings.error(
             "E160",
-            Place::MaxAge,
+            Part::MaxAge,
             format!("`max_age` is in whole seconds, but {age:?} is not"),
         );
         findings.help(format!("write \"{}s\"", age.as_secs().max(1)));
     } else if age > MAX_AGE_LIMIT {
         findings.error(
             "E160",
-            Place::MaxAge,
+            Part::MaxAge,
             format!("`max_age` is over {} s", MAX_AGE_LIMIT.as_secs()),
         );
         findings.help("write \"24h\", the longest that any browser keeps");
     } else if age > MAX_AGE_KEPT {
         findings.warning(
             "W161",
-            Place::MaxAge,
+            Part::MaxAge,
             "no browser keeps a preflight's answer for over 24 h",
         );
         findings.help("write \"24h\"");
@@ -248,7 +248,7 @@ fn check_statuses(spec: &PolicySpec, findings: &mut Findings) -> Option<(StatusC
         Some(204) => Some(StatusCode::NO_CONTENT),
         Some(other) => {
             let message = format!("`preflight_status` is 200 or 204, not {other}");
-            findings.error("E170", Place::PreflightStatus, message);
+            findings.error("E170", Part::PreflightStatus, message);
             None
         }
     };
@@ -258,7 +258,7 @@ fn check_statuses(spec: &PolicySpec, findings: &mut Findings) -> Option<(StatusC
         Some(204) => Some(StatusCode::NO_CONTENT),
         Some(other) => {
             let message = format!("`reject_status` is 403, 200 or 204, not {other}");
-            findings.error("E171", Place::RejectStatus, message);
+            findings.error("E171", Part::RejectStatus, message);
             None
         }
     };
@@ -268,7 +268,7 @@ fn check_statuses(spec: &PolicySpec, findings: &mut Findings) -> Option<(StatusC
 fn check_switches(spec: &PolicySpec, findings: &mut Findings) {
     if spec.options == OptionsMode::All {
         let message = "`options = \"all\"` answers every OPTIONS, so none reaches the upstream, nor its authentication";
-        findings.warning("W190", Place::Options, message);
+        findings.warning("W190", Part::Options, message);
     }
     if spec.preflight == PreflightMode::Upstream {
         check_handing_on(spec, findings);
@@ -276,14 +276,14 @@ fn check_switches(spec: &PolicySpec, findings: &mut Findings) {
     if spec.allow_private_network {
         let message =
             "browsers gave Private Network Access up; its successor asks the user instead";
-        findings.warning("W194", Place::PrivateNetwork, message);
+        findings.warning("W194", Part::PrivateNetwork, message);
     }
 }
 
 /// What takes back that preflights are handed on.
 fn check_handing_on(spec: &PolicySpec, findings: &mut Findings) {
     let mut warn = |message: &str, help: &str| {
-        findings.warning("W192", Place::Preflight, format!("`preflight = \"upstream\"` {message}"));
+        findings.warning("W192", Part::Preflight, format!("`preflight = \"upstream\"` {message}"));
         findings.help(help);
     };
     if spec.upstream_cors != UpstreamCors::Defer {

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::findings::Findings;
-use super::spec::Place;
+use super::spec::Part;
 use super::token::{elements, is_token, joined, shared};
 
 /// All Access-Control-Request-Headers lines together, in bytes. Browsers send one
@@ -98,8 +98,8 @@ impl AllowHeaders {
         let literal = every == Every::Wildcard && credentials;
         if literal {
             let (place, origin) = match (written, has("*")) {
-                (Some(_), Some(index)) => (Place::Header(index), "`*` in `allow_headers`"),
-                _ => (Place::Headers, "`*`, the default of `allow_headers`,"),
+                (Some(_), Some(index)) => (Part::Header(index), "`*` in `allow_headers`"),
+                _ => (Part::Headers, "`*`, the default of `allow_headers`,"),
             };
             findings.error(
                 "E143",
@@ -110,12 +110,12 @@ impl AllowHeaders {
         } else if let (Some(index), Every::Wildcard, Some(_), None) =
             (has("*"), every, written, has("authorization"))
         {
-            findings.warning("W144", Place::Header(index), "`*` does not cover Authorization");
+            findings.warning("W144", Part::Header(index), "`*` does not cover Authorization");
             findings.help(r#"if pages send it, write ["*", "authorization"]"#);
         }
         let mut helped = false;
         for (index, entry) in entries.iter().enumerate() {
-            let place = Place::Header(index);
+            let place = Part::Header(index);
             if is_forbidden(entry) {
                 refuse_forbidden(entry, place, entries, &mut helped, findings);
                 continue;
@@ -127,7 +127,7 @@ impl AllowHeaders {
             if every != Every::None && entry != wildcard && !needed {
                 findings.warning(
                     "W145",
-                    Place::Header(index),
+                    Part::Header(index),
                     format!("{entry:?} is redundant beside {wildcard:?}"),
                 );
             }
@@ -175,7 +175,7 @@ fn compare(lower: &[u8], name: &[u8]) -> Ordering {
 }
 
 /// Reports an entry that cannot stand in `allow_headers`; whether it can.
-fn check_entry(entry: &str, place: Place, findings: &mut Findings) -> bool {
+fn check_entry(entry: &str, place: Part, findings: &mut Findings) -> bool {
     if entry == "*" || entry == "**" {
         return true;
     }
@@ -214,7 +214,7 @@ fn is_forbidden(name: &str) -> bool {
 /// have several, so the first is `helped` with what is left of the whole list.
 fn refuse_forbidden(
     entry: &str,
-    place: Place,
+    place: Part,
     entries: &[String],
     helped: &mut bool,
     findings: &mut Findings,

@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::origin_regex::{OriginRegex, TooLarge};
 use super::origins::OriginSet;
 use super::pattern::{OriginPattern, TuplePattern};
-use super::spec::{Place, PolicySpec, Severity};
+use super::spec::{Part, PolicySpec, Severity};
 use super::suffix;
 
 /// Compiles all sources of allowed origins.
@@ -21,7 +21,7 @@ pub(super) fn allowed(spec: &PolicySpec, findings: &mut Findings) -> OriginSet {
     {
         findings.error(
             "E101",
-            Place::Policy,
+            Part::Policy,
             "no origin is allowed, so every cross-origin request would be refused",
         );
         findings
@@ -29,27 +29,27 @@ pub(super) fn allowed(spec: &PolicySpec, findings: &mut Findings) -> OriginSet {
     }
     let mut entries = Entries::default();
     for (index, text) in listed.iter().enumerate() {
-        entries.read(text, Place::Origin(index), findings);
+        entries.read(text, Part::Origin(index), findings);
     }
     for (set, shared) in spec.allow_origin_sets.iter().enumerate() {
         for (index, text) in shared.entries.iter().enumerate() {
             // Those that are no origin are reported where the set is defined.
-            entries.read(text, Place::Set(set, index), &mut Findings::default());
+            entries.read(text, Part::Set(set, index), &mut Findings::default());
         }
     }
     for (index, text) in spec.allow_origins_file.iter().enumerate() {
-        entries.read(text, Place::File(index), findings);
+        entries.read(text, Part::File(index), findings);
     }
     let has_regex = !spec.allow_origin_regex.is_empty();
     let stands_alone = entries.check_wildcards(has_regex, findings);
     if has_regex && !listed.is_empty() && stands_alone {
         let message = "a list and a regex together allow what either allows";
-        findings.warning("W191", Place::Regex(0), message);
+        findings.warning("W191", Part::Regex(0), message);
     }
     entries.check_against(spec, findings);
     let mut set = entries.compile();
     for (index, text) in spec.allow_origin_regex.iter().enumerate() {
-        let place = Place::Regex(index);
+        let place = Part::Regex(index);
         if let Some(regex) = check_regex(text, place, spec, spec.allow_credentials, findings) {
             set.insert_regex(regex.regex, text, place);
         }
@@ -66,12 +66,12 @@ pub(super) fn timing(spec: &PolicySpec, findings: &mut Findings) -> Option<Origi
     }
     let mut entries = Entries::default();
     for (index, text) in listed.iter().enumerate() {
-        entries.read(text, Place::Timing(index), findings);
+        entries.read(text, Part::Timing(index), findings);
     }
     let stands_alone = entries.check_wildcards(!regexes.is_empty(), findings);
     if !regexes.is_empty() && !listed.is_empty() && stands_alone {
         let message = "a list and a regex together allow what either allows";
-        findings.warning("W191", Place::TimingRegex(0), message);
+        findings.warning("W191", Part::TimingRegex(0), message);
     }
     entries.check_repeats(findings);
     for (pattern, place) in &entries.0 {
@@ -81,7 +81,7 @@ pub(super) fn timing(spec: &PolicySpec, findings: &mut Findings) -> Option<Origi
     }
     let mut set = entries.compile();
     for (index, text) in regexes.iter().enumerate() {
-        let place = Place::TimingRegex(index);
+        let place = Part::TimingRegex(index);
         // Timings are no data of a signed-in user.
         if let Some(regex) = check_regex(text, place, spec, false, findings) {
             set.insert_regex(regex.regex, text, place);
@@ -92,10 +92,10 @@ pub(super) fn timing(spec: &PolicySpec, findings: &mut Findings) -> Option<Origi
 
 /// The entries that parse, each with its place.
 #[derive(Default)]
-struct Entries(Vec<(OriginPattern, Place)>);
+struct Entries(Vec<(OriginPattern, Part)>);
 
 impl Entries {
-    fn read(&mut self, text: &str, place: Place, findings: &mut Findings) {
+    fn read(&mut self, text: &str, place: Part, findings: &mut Findings) {
         match OriginPattern::parse(text) {
             Ok(pattern) => self.0.push((pattern, place)),
             Err(error) => {
@@ -165,8 +165,8 @@ impl Entries {
         let (own, shared): (Vec<_>, Vec<_>) = self
             .0
             .iter()
-            .partition(|(_, place)| matches!(place, Place::Origin(_) | Place::Timing(_)));
-        let mut known: HashMap<&OriginPattern, Place> = HashMap::new();
+            .partition(|(_, place)| matches!(place, Part::Origin(_) | Part::Timing(_)));
+        let mut known: HashMap<&OriginPattern, Part> = HashMap::new();
         for (pattern, place) in shared.iter().chain(&own) {
             known.entry(pattern).or_insert(*place);
         }
@@ -192,7 +192,7 @@ impl Entries {
     }
 }
 
-fn check_any(pattern: &OriginPattern, place: Place, tolerated: bool, findings: &mut Findings) {
+fn check_any(pattern: &OriginPattern, place: Part, tolerated: bool, findings: &mut Findings) {
     let message =
         format!("\"{pattern}\" with credentials lets every site act for a signed-in user");
     if tolerated {
@@ -203,7 +203,7 @@ fn check_any(pattern: &OriginPattern, place: Place, tolerated: bool, findings: &
     }
 }
 
-fn check_null(place: Place, tolerated: bool, findings: &mut Findings) {
+fn check_null(place: Part, tolerated: bool, findings: &mut Findings) {
     let message = "`null` is sent by any site's sandboxed frames, and by local files";
     if tolerated {
         findings.warning("W109", place, message);
@@ -213,7 +213,7 @@ fn check_null(place: Place, tolerated: bool, findings: &mut Findings) {
     }
 }
 
-fn check_tuple(tuple: &TuplePattern, place: Place, spec: &PolicySpec, findings: &mut Findings) {
+fn check_tuple(tuple: &TuplePattern, place: Part, spec: &PolicySpec, findings: &mut Findings) {
     let (credentials, dangerous) = (spec.allow_credentials, spec.dangerous);
     if credentials && tuple.is_insecure() && !dangerous.insecure_origins {
         let message = format!(
@@ -254,7 +254,7 @@ fn check_tuple(tuple: &TuplePattern, place: Place, spec: &PolicySpec, findings: 
 
 fn check_regex(
     text: &str,
-    place: Place,
+    place: Part,
     spec: &PolicySpec,
     credentials: bool,
     findings: &mut Findings,
@@ -278,7 +278,7 @@ fn check_regex(
 fn check_meaning(
     regex: &OriginRegex,
     text: &str,
-    place: Place,
+    place: Part,
     spec: &PolicySpec,
     credentials: bool,
     findings: &mut Findings,

@@ -175,7 +175,7 @@ pub enum Severity {
 
 /// Where in a policy a finding is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum Place {
+pub enum Part {
     /// The policy as a whole.
     Policy,
     /// An entry of `allow_origins`.
@@ -224,7 +224,7 @@ pub struct Finding {
     /// The code, such as `E102`; `docs/cors.md` lists them.
     pub code: &'static str,
     /// Where.
-    pub place: Place,
+    pub place: Part,
     /// What is wrong, with the value.
     pub message: String,
     /// What to write instead, where one thing is known to be right.

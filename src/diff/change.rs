@@ -138,11 +138,11 @@ impl fmt::Display for Line<'_> {
 
 /// The changes of one subject while they are collected.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub(super) struct Changes(pub(super) Vec<Found>);
+pub(super) struct Changes(pub(super) Vec<Difference>);
 
 /// A [`Change`] that does not know yet where it takes effect.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Found {
+pub(super) struct Difference {
     pub(super) what: String,
     pub(super) before: Option<String>,
     pub(super) after: Option<String>,
@@ -159,7 +159,7 @@ impl Changes {
         access: Access,
     ) {
         if before != after {
-            self.0.push(Found { what: what.to_owned(), before, after, access });
+            self.0.push(Difference { what: what.to_owned(), before, after, access });
         }
     }
 
@@ -208,7 +208,7 @@ impl Changes {
     }
 
     pub(super) fn on(self, subject: Subject, names: Vec<String>) -> impl Iterator<Item = Change> {
-        self.0.into_iter().map(move |Found { what, before, after, access }| Change {
+        self.0.into_iter().map(move |Difference { what, before, after, access }| Change {
             subject,
             on: names.clone(),
             what,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use http::{HeaderName, header::AUTHORIZATION};
 
-use super::change::{Access, Changes, Found, allowing};
+use super::change::{Access, Changes, Difference, allowing};
 use crate::config::value::print_duration;
 use crate::config::{Action, Cors, Route};
 use crate::cors::{
-    AllowMethods, Dangerous, Mode, OptionsMode, OriginPattern, Place, Policy, PolicySpec,
+    AllowMethods, Dangerous, Mode, OptionsMode, OriginPattern, Part, Policy, PolicySpec,
     PreflightFailure, PreflightMode, TIMING_ALLOW_ORIGIN, UpstreamCors, WebSocketMode,
 };
 use crate::edits::Edit;
@@ -34,8 +34,8 @@ pub(super) fn compare(before: &Route, after: &Route) -> Changes {
             if application_decides(new) {
                 // What is taken from a list is the application's to allow, and it may say
                 // more than the list did.
-                let narrows = |change: &&mut Found| change.access == Access::Narrows;
-                let listed = |change: &&mut Found| change.what.starts_with("allow_");
+                let narrows = |change: &&mut Difference| change.access == Access::Narrows;
+                let listed = |change: &&mut Difference| change.what.starts_with("allow_");
                 let taken = changes.0.iter_mut().filter(narrows).filter(listed);
                 taken.for_each(|change| change.access = Access::Widens);
             }
@@ -127,7 +127,7 @@ fn between(old: &Cors, new: &Cors) -> Changes {
 fn origins(changes: &mut Changes, old: &Policy, new: &Policy) {
     let texts = |policy: &Policy, regexes: bool| -> BTreeSet<String> {
         let entries = policy.origins().iter();
-        let entries = entries.filter(|entry| matches!(entry.place, Place::Regex(_)) == regexes);
+        let entries = entries.filter(|entry| matches!(entry.place, Part::Regex(_)) == regexes);
         entries.map(|entry| entry.text.clone()).collect()
     };
     let (before, after) = (texts(old, false), texts(new, false));

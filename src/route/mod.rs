@@ -17,6 +17,7 @@
 //!
 //! What is matched is canonical: see [`canonical_host`] and [`canonical_path`].
 
+mod error;
 mod head;
 mod host;
 #[cfg(test)]
@@ -25,8 +26,9 @@ mod path;
 mod pattern;
 mod table;
 
+pub use error::PatternError;
 pub use head::{Fit, Head};
 pub use host::{HostPattern, canonical_host};
 pub use path::{BadPath, canonical_path};
-pub use pattern::{Expect, MAX_SEGMENTS, PathPattern, Pattern, PatternError, Predicates, Segment};
+pub use pattern::{Expect, MAX_SEGMENTS, PathPattern, Pattern, Predicates, Segment};
 pub use table::{Allow, Conflict, Match, Shadowed, Table, TableBuilder};

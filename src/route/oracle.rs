@@ -10,10 +10,10 @@ use percent_encoding::percent_decode_str;
 use super::{Expect, Head, HostPattern, Match, PathPattern, Pattern, Predicates, Segment};
 
 /// What a table must say: the value found, else the methods to allow (none: 404).
-pub(crate) type Answer<'t, T> = Result<&'t T, String>;
+pub(crate) type Due<'t, T> = Result<&'t T, String>;
 
 /// The answer of a table, for comparison.
-pub(crate) fn answer<'t, T>(found: &Match<'t, T>) -> Answer<'t, T> {
+pub(crate) fn answer<'t, T>(found: &Match<'t, T>) -> Due<'t, T> {
     match found {
         Match::Found(value) | Match::ButForMethod(value) => Ok(value),
         Match::MethodNotAllowed(allow) => Err(allow.to_string()),
@@ -22,7 +22,7 @@ pub(crate) fn answer<'t, T>(found: &Match<'t, T>) -> Answer<'t, T> {
 }
 
 /// The answer that a table of these routes must give.
-pub(crate) fn find<'t, T>(routes: &'t [(Pattern, T)], head: &Head<'_>) -> Answer<'t, T> {
+pub(crate) fn find<'t, T>(routes: &'t [(Pattern, T)], head: &Head<'_>) -> Due<'t, T> {
     let mut candidates: Vec<_> = routes
         .iter()
         .filter(|(at, _)| at.host.matches(head.host) && path_matches(&at.path, head.path))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderName, Method};
 
-use super::{HostPattern, canonical_path};
+use super::{HostPattern, PatternError, canonical_path};
 
 /// Everything that one route asks of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,15 +57,6 @@ pub enum Expect {
     Present,
     /// Exactly this.
     Equals(Box<str>),
-}
-
-/// Why a text is no pattern.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PatternError {
-    /// What is wrong, with the value.
-    pub message: String,
-    /// What to write instead.
-    pub help: Option<String>,
 }
 
 /// The most segments that a [`PathPattern`] may have; it bounds what one lookup
@@ -240,21 +231,6 @@ impl fmt::Display for Expect {
         }
     }
 }
-
-impl PatternError {
-    pub(super) fn new(message: String, help: Option<String>) -> Self {
-        Self { message, help }
-    }
-}
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        self.help.iter().try_for_each(|help| write!(f, "; {help}"))
-    }
-}
-
-impl std::error::Error for PatternError {}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! The order of the house, as data: who may know whom, and who may touch what.
 
+mod paths;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,36 @@ const SIDEWAYS: [(&str, &str); 7] = [
     ("carried", "snapshot"),
 ];
 
+/// Arrows that close a circle inside a folder, and are to go: the folder, from, to.
+const CIRCLES: &[(&str, &str, &str)] = &[
+    ("cli", "check", "mod"),
+    ("cli", "demo", "mod"),
+    ("cli", "explain", "mod"),
+    ("cli", "live", "mod"),
+    ("cli", "routes", "mod"),
+    ("cli", "run", "mod"),
+    ("proxy", "body", "mod"),
+    ("proxy", "count", "mod"),
+    ("proxy", "explanation", "mod"),
+    ("proxy", "forward", "mod"),
+    ("proxy", "line", "mod"),
+    ("proxy", "reply", "mod"),
+    ("proxy", "request_id", "mod"),
+    ("server", "accept", "mod"),
+    ("server", "access_log", "mod"),
+    ("server", "admin", "mod"),
+    ("server", "stop", "mod"),
+    ("server", "supply", "mod"),
+    ("server", "upgrade", "mod"),
+    ("server", "upstreams", "mod"),
+    ("server/upgrade", "successor", "mod"),
+    ("server/upgrade", "takeover", "mod"),
+];
+
+/// Types of one name that are to have two.
+const HOMONYMS: [&str; 8] =
+    ["AccessLog", "Answer", "Counts", "Kind", "Node", "Server", "Source", "Takeover"];
+
 /// What only some modules may name, and why the others must not.
 #[rustfmt::skip]
 const CONFINED: [(&str, &[&str], &str); 7] = [
@@ -50,6 +82,8 @@ struct Source {
     path: PathBuf,
     /// The top-level module that it belongs to.
     module: String,
+    /// The module that it is: `["config", "cors"]`.
+    is: Vec<String>,
     code: String,
     lines: usize,
 }
@@ -70,22 +104,73 @@ fn arrows_point_down() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// No circle among the modules of one folder, at any depth. `mod.rs` is one of them: it may
+/// name the others, as a front door does, or be named by them, but not both.
 #[test]
 fn no_module_depends_on_itself() {
-    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (from, to, _) in arrows(&sources()) {
-        known.entry(from).or_default().insert(to);
-    }
-    for module in known.keys() {
-        let mut reached = BTreeSet::new();
-        let mut ahead: Vec<&String> = known[module].iter().collect();
-        while let Some(next) = ahead.pop() {
-            if reached.insert(next) {
-                ahead.extend(known.get(next).into_iter().flatten());
+    let mut circles = Vec::new();
+    let mut needless: BTreeSet<_> = CIRCLES.iter().copied().collect();
+    for (folder, arrows) in by_folder(&sources()) {
+        let closes = |from: &str, to: &str| CIRCLES.contains(&(folder.as_str(), from, to));
+        let (known, rest): (Vec<_>, Vec<_>) =
+            arrows.iter().cloned().partition(|(from, to)| closes(from, to));
+        for (from, to) in &known {
+            if reaches(&arrows, to, from) {
+                needless.retain(|it| *it != (folder.as_str(), from.as_str(), to.as_str()));
             }
         }
-        assert!(!reached.contains(module), "{module} depends on itself, by way of {reached:?}");
+        let round = rest.iter().filter(|(from, to)| reaches(&rest, to, from));
+        circles.extend(round.map(|(from, to)| format!("{folder}: {from} -> {to}")));
     }
+    assert!(circles.is_empty(), "arrows that close circles:\n{}", circles.join("\n"));
+    assert!(needless.is_empty(), "no longer needed in CIRCLES: {needless:?}");
+}
+
+/// The arrows between the modules of each folder, `mod` for its `mod.rs`.
+fn by_folder(sources: &[Source]) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut folders: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    for (from, to, _) in paths::between(sources) {
+        let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
+        let below = |module: &[String]| module.get(shared).map_or("mod", String::as_str).to_owned();
+        let arrow = (below(&from), below(&to));
+        if arrow.0 != arrow.1 {
+            folders.entry(from[..shared].join("/")).or_default().insert(arrow);
+        }
+    }
+    folders.into_iter().map(|(folder, arrows)| (folder, arrows.into_iter().collect())).collect()
+}
+
+fn reaches(arrows: &[(String, String)], from: &str, to: &str) -> bool {
+    let (mut reached, mut ahead) = (BTreeSet::new(), vec![from]);
+    while let Some(next) = ahead.pop() {
+        if reached.insert(next) {
+            let on = arrows.iter().filter(|(from, _)| from == next);
+            ahead.extend(on.map(|(_, to)| to.as_str()));
+        }
+    }
+    reached.contains(to)
+}
+
+/// One word for one thing: no two types that more than their own file can see.
+#[test]
+fn no_two_types_have_one_name() {
+    let declared =
+        regex::Regex::new(r"(?m)^ *pub(?:\([a-z:]+\))? (?:struct|enum|trait|type|union) (\w+)")
+            .unwrap();
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        for found in declared.captures_iter(&source.code) {
+            let path = source.path.display().to_string();
+            files.entry(found[1].to_owned()).or_default().insert(path);
+        }
+    }
+    let twice: BTreeMap<_, _> = files.iter().filter(|(_, files)| files.len() > 1).collect();
+    let wrong: Vec<_> =
+        twice.iter().filter(|(name, _)| !HOMONYMS.contains(&name.as_str())).collect();
+    assert!(wrong.is_empty(), "call one of them otherwise: {wrong:?}");
+    let needless: Vec<_> =
+        HOMONYMS.iter().filter(|name| !twice.contains_key(&(**name).to_owned())).collect();
+    assert!(needless.is_empty(), "no longer needed in HOMONYMS: {needless:?}");
 }
 
 #[test]
@@ -144,9 +229,14 @@ fn the_readers_see() {
         "use crate::{cors::{Policy, spec}, edits};\n// crate::proxy\nlet a = crate::route::x();\n\
          #[cfg(test)]\nmod tests {\n    use crate::server;\n}\nuse crate::config;\n",
     );
+    let of = |text: &str| -> Vec<String> {
+        paths::named(text).into_iter().map(|path| path.join("::")).collect()
+    };
+    let seen = ["crate::cors::Policy", "crate::cors::spec", "crate::edits", "crate::route::x"];
+    assert_eq!(of(&code), [&seen[..], &["crate::config"]].concat());
     assert_eq!(
-        named_modules(&code),
-        ["config", "cors", "edits", "route"].map(str::to_owned).into()
+        of("use super::a::{self, B as C, d::*};\nlet x = super::super::e::F::new(g::H);"),
+        ["super::a::self", "super::a::B", "super::a::d::*", "super::super::e::F::new", "g::H"]
     );
     assert!(names("use pingora_core::x;", "pingora") && names("a(std::fs::read)", "std::fs"));
     assert!(!names("use crate::toml_like;", "toml") && !names("my_toml::x", "toml"));
@@ -158,64 +248,11 @@ fn layer(module: &str) -> Option<usize> {
 
 /// Who names whom, and in which file, from one top-level module to another.
 fn arrows(sources: &[Source]) -> BTreeSet<(String, String, String)> {
-    let mut arrows = BTreeSet::new();
-    for source in sources {
-        for to in named_modules(&source.code) {
-            if to != source.module {
-                let path = source.path.display().to_string();
-                arrows.insert((source.module.clone(), to, path));
-            }
-        }
-    }
-    arrows
-}
-
-/// The modules in `crate::a`, `crate::{a::x, b}` and, in `main.rs`, `corsac::a`.
-fn named_modules(code: &str) -> BTreeSet<String> {
-    let mut modules = BTreeSet::new();
-    for (prefix, at) in ["crate::", "corsac::"]
-        .iter()
-        .flat_map(|p| code.match_indices(p))
-        .map(|(at, prefix)| (prefix, at))
-    {
-        if code[..at].ends_with(is_identifier) {
-            continue;
-        }
-        let rest = &code[at + prefix.len()..];
-        match rest.strip_prefix('{') {
-            None => modules.extend(first_name(rest)),
-            Some(list) => modules.extend(elements(list).into_iter().filter_map(first_name)),
-        }
-    }
-    modules
-}
-
-/// The elements of a `{…}` list at its first level; `list` begins after the brace.
-fn elements(list: &str) -> Vec<&str> {
-    let (mut depth, mut begin, mut elements) = (0_i32, 0, Vec::new());
-    for (at, character) in list.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                elements.push(&list[begin..at]);
-                break;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                elements.push(&list[begin..at]);
-                begin = at + 1;
-            }
-            _ => {}
-        }
-    }
-    elements
-}
-
-/// A module's name is in lower case; items of the crate's root are not.
-fn first_name(path: &str) -> Option<String> {
-    let path = path.trim_start();
-    let name = &path[..path.find(|c| !is_identifier(c)).unwrap_or(path.len())];
-    name.starts_with(|c: char| c.is_ascii_lowercase()).then(|| name.to_owned())
+    let named = paths::between(sources).into_iter().filter_map(|(from, to, file)| {
+        let [from, to] = [from, to].map(|module| module.into_iter().next());
+        Some((from?, to?, file))
+    });
+    named.filter(|(from, to, _)| from != to).collect()
 }
 
 /// Whether `code` names `item` as an identifier, or as the beginning of one of
@@ -241,7 +278,10 @@ fn sources() -> Vec<Source> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // Tests may know everything.
+                if !path.ends_with("tests") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
                 sources.push(source(&src, &path));
             }
@@ -257,9 +297,12 @@ fn source(src: &Path, path: &Path) -> Source {
     let text = fs::read_to_string(path).unwrap();
     let below = path.strip_prefix(src).unwrap();
     let first = Path::new(below.components().next().unwrap().as_os_str());
+    let stem = below.with_extension("");
+    let is = stem.iter().map(|name| name.to_str().unwrap().to_owned());
     Source {
         path: Path::new("src").join(below),
         module: first.file_stem().unwrap().to_str().unwrap().to_owned(),
+        is: is.filter(|name| name != "mod").collect(),
         code: without_tests_and_comments(&text),
         lines: text.lines().count(),
     }

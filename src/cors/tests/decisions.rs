@@ -212,6 +212,6 @@ fn explanations_name_the_setting() {
         "https://a.example is allowed by \"https://a.example\""
     );
     let by_regex = policy.find_origin("https://pr-7.b.example").unwrap();
-    assert_eq!(by_regex.place, crate::cors::Place::Regex(0));
+    assert_eq!(by_regex.place, crate::cors::Part::Regex(0));
     assert_eq!(policy.find_origin("https://pr-x.b.example"), None);
 }

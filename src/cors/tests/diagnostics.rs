@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cors::{
-    Dangerous, OptionsMode, Place, Policy, PolicySpec, PreflightFailure, PreflightMode,
+    Dangerous, OptionsMode, Part, Policy, PolicySpec, PreflightFailure, PreflightMode,
     SharedOrigins, UpstreamCors,
 };
 
@@ -21,7 +21,7 @@ fn sound() -> PolicySpec {
     }
 }
 
-fn codes(spec: &PolicySpec) -> Vec<(&'static str, Place)> {
+fn codes(spec: &PolicySpec) -> Vec<(&'static str, Part)> {
     let findings = match Policy::new(spec) {
         Ok((_, warnings)) => warnings,
         Err(findings) => findings,
@@ -39,13 +39,13 @@ const ALL_FLAGS: Dangerous = Dangerous {
 
 #[test]
 fn origins() {
-    use Place::Origin;
+    use Part::Origin;
     let refused = || vec![("E112", Origin(0))];
     #[rustfmt::skip]
     let cases: Vec<(&[&str], Vec<_>, Vec<_>, Vec<_>)> = vec![
         // origins                                       plain                     with credentials                      and all flags
-        (&[],                                            vec![("E101", Place::Policy)], vec![("E101", Place::Policy)],   vec![("E101", Place::Policy)]),
-        (&[""],                                          vec![("E101", Place::Policy)], vec![("E101", Place::Policy)],   vec![("E101", Place::Policy)]),
+        (&[],                                            vec![("E101", Part::Policy)], vec![("E101", Part::Policy)],   vec![("E101", Part::Policy)]),
+        (&[""],                                          vec![("E101", Part::Policy)], vec![("E101", Part::Policy)],   vec![("E101", Part::Policy)]),
         (&["https://a.com", ""],                         vec![("E102", Origin(1))], vec![("E102", Origin(1))],           vec![("E102", Origin(1))]),
         (&["*"],                                         vec![],                   refused(),                               refused()),
         (&["**"],                                        vec![],                   refused(),                               vec![("W112", Origin(0))]),
@@ -78,22 +78,22 @@ fn sets_and_files() {
         |entries: &[&str]| vec![SharedOrigins { name: "s".to_owned(), entries: list(entries) }];
     let with_set = |entries: &[&str]| PolicySpec { allow_origin_sets: set(entries), ..sound() };
     assert_eq!(codes(&with_set(&["https://b.com", "x.com"])), []);
-    assert_eq!(codes(&with_set(&["*"])), [("E111", Place::Set(0, 0))]);
-    assert_eq!(codes(&with_set(&["https://app.example.com"])), [("W119", Place::Origin(0))]);
+    assert_eq!(codes(&with_set(&["*"])), [("E111", Part::Set(0, 0))]);
+    assert_eq!(codes(&with_set(&["https://app.example.com"])), [("W119", Part::Origin(0))]);
     assert_eq!(
         codes(&with_set(&["https://*.com"])),
-        [("W114", Place::Set(0, 0)), ("W119", Place::Origin(0))]
+        [("W114", Part::Set(0, 0)), ("W119", Part::Origin(0))]
     );
     let file = PolicySpec {
         allow_origins_file: list(&["https://a.com", "a.com", "https://a.com"]),
         ..sound()
     };
-    assert_eq!(codes(&file), [("E102", Place::File(1))]);
+    assert_eq!(codes(&file), [("E102", Part::File(1))]);
 }
 
 #[test]
 fn regexes() {
-    use Place::Regex;
+    use Part::Regex;
     #[rustfmt::skip]
     let cases: Vec<(&str, Vec<_>, Vec<_>)> = vec![
         (r"https://pr-[0-9]+\.preview\.example\.com", vec![],                  vec![]),
@@ -117,12 +117,12 @@ fn regexes() {
         ..sound()
     };
     assert_eq!(codes(&beside(&["https://b.example"])), [("W191", Regex(0))]);
-    assert_eq!(codes(&beside(&["*"])), [("E122", Place::Origin(0))]);
+    assert_eq!(codes(&beside(&["*"])), [("E122", Part::Origin(0))]);
 }
 
 #[test]
 fn methods_and_headers() {
-    use Place::{Expose, Header, Headers, Method, Methods};
+    use Part::{Expose, Header, Headers, Method, Methods};
     type Set = fn(&mut PolicySpec, Option<Vec<String>>);
     let methods: Set = |spec, list| spec.allow_methods = list;
     let headers: Set = |spec, list| spec.allow_headers = list;
@@ -170,23 +170,23 @@ fn the_rest() {
     let aged = |age| PolicySpec { max_age: Some(age), ..sound() };
     assert_eq!(codes(&aged(Duration::ZERO)), []);
     assert_eq!(codes(&aged(Duration::from_hours(24))), []);
-    assert_eq!(codes(&aged(Duration::from_secs(86_401))), [("W161", Place::MaxAge)]);
-    assert_eq!(codes(&aged(Duration::from_millis(500))), [("E160", Place::MaxAge)]);
-    assert_eq!(codes(&aged(Duration::from_secs(1 << 31))), [("E160", Place::MaxAge)]);
+    assert_eq!(codes(&aged(Duration::from_secs(86_401))), [("W161", Part::MaxAge)]);
+    assert_eq!(codes(&aged(Duration::from_millis(500))), [("E160", Part::MaxAge)]);
+    assert_eq!(codes(&aged(Duration::from_secs(1 << 31))), [("E160", Part::MaxAge)]);
     let spec = PolicySpec { preflight_status: Some(205), reject_status: Some(500), ..sound() };
-    assert_eq!(codes(&spec), [("E170", Place::PreflightStatus), ("E171", Place::RejectStatus)]);
+    assert_eq!(codes(&spec), [("E170", Part::PreflightStatus), ("E171", Part::RejectStatus)]);
     let spec = PolicySpec { options: OptionsMode::All, allow_private_network: true, ..sound() };
-    assert_eq!(codes(&spec), [("W190", Place::Options), ("W194", Place::PrivateNetwork)]);
+    assert_eq!(codes(&spec), [("W190", Part::Options), ("W194", Part::PrivateNetwork)]);
     let handing_on =
         |upstream_cors| PolicySpec { preflight: PreflightMode::Upstream, upstream_cors, ..sound() };
     assert_eq!(codes(&handing_on(UpstreamCors::Defer)), []);
-    assert_eq!(codes(&handing_on(UpstreamCors::Strip)), [("W192", Place::Preflight)]);
+    assert_eq!(codes(&handing_on(UpstreamCors::Strip)), [("W192", Part::Preflight)]);
     let spec = PolicySpec {
         preflight_failure: PreflightFailure::Opaque,
         reject_actual: true,
         ..handing_on(UpstreamCors::Defer)
     };
-    assert_eq!(codes(&spec), [("W192", Place::Preflight), ("W192", Place::Preflight)]);
+    assert_eq!(codes(&spec), [("W192", Part::Preflight), ("W192", Part::Preflight)]);
     let timing = |list: &[&str], regexes: &[&str]| PolicySpec {
         timing_allow_origins: self::list(list),
         timing_allow_origin_regex: self::list(regexes),
@@ -197,14 +197,14 @@ fn the_rest() {
     };
     let regex = r"https://a\.example";
     assert_eq!(codes(&timing(&[], &[regex])), []);
-    assert_eq!(codes(&timing(&["https://b.example"], &[regex])), [("W191", Place::TimingRegex(0))]);
-    assert_eq!(codes(&timing(&["*"], &[regex])), [("E122", Place::Timing(0))]);
-    assert_eq!(codes(&timing(&[], &["("])), [("E120", Place::TimingRegex(0))]);
-    assert_eq!(codes(&timing(&[], &["https://.*"])), [("W121", Place::TimingRegex(0))]);
+    assert_eq!(codes(&timing(&["https://b.example"], &[regex])), [("W191", Part::TimingRegex(0))]);
+    assert_eq!(codes(&timing(&["*"], &[regex])), [("E122", Part::Timing(0))]);
+    assert_eq!(codes(&timing(&[], &["("])), [("E120", Part::TimingRegex(0))]);
+    assert_eq!(codes(&timing(&[], &["https://.*"])), [("W121", Part::TimingRegex(0))]);
     let timing = |entries: &[&str]| PolicySpec { timing_allow_origins: list(entries), ..sound() };
     assert_eq!(codes(&timing(&["*"])), []);
     assert_eq!(
         codes(&timing(&["null", "x"])),
-        [("E102", Place::Timing(1)), ("E109", Place::Timing(0))]
+        [("E102", Part::Timing(1)), ("E109", Part::Timing(0))]
     );
 }

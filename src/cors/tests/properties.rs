@@ -13,7 +13,7 @@ use proptest::sample::select;
 use crate::cors::browser::Page;
 use crate::cors::origins::OriginSet;
 use crate::cors::{
-    Dangerous, Kind, Mode, OptionsMode, Origin, OriginPattern, Place, Policy, PolicySpec,
+    Dangerous, Kind, Mode, OptionsMode, Origin, OriginPattern, Part, Policy, PolicySpec,
     PreflightFailure, PreflightMode, Reason, SharedOrigins, UpstreamCors, WebSocketMode,
 };
 
@@ -174,7 +174,7 @@ proptest! {
         let patterns: Vec<_> = texts.iter().filter_map(|text| OriginPattern::parse(text).ok()).collect();
         let mut set = OriginSet::default();
         for (index, pattern) in patterns.iter().enumerate() {
-            set.insert(pattern, Place::Origin(index));
+            set.insert(pattern, Part::Origin(index));
         }
         let origin = Origin::parse(origin.as_bytes()).unwrap();
         prop_assert_eq!(set.contains(&origin), patterns.iter().any(|pattern| pattern.matches(&origin)));

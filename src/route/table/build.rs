@@ -4,8 +4,8 @@ use std::cmp::{Ordering, Reverse};
 
 use http::Method;
 
+use super::search::{Entry, Hosts, Table};
 use super::tree::{Forest, Leaf, Root, index, key};
-use super::{Hosts, Route, Table};
 use crate::route::{Expect, HostPattern, Pattern, Predicates, Segment};
 
 /// Collects routes for a [`Table`]. Their order does not matter.
@@ -269,7 +269,7 @@ fn compile<T>(routes: Vec<Draft<T>>) -> Table<T> {
             hosts.add(&route.pattern.host, root);
         }
     }
-    let routes = routes.into_iter().zip(lasts).map(|(draft, is_last)| Route {
+    let routes = routes.into_iter().zip(lasts).map(|(draft, is_last)| Entry {
         has_predicates: draft.pattern.predicates.count() > 0,
         pattern: draft.pattern,
         value: draft.value,

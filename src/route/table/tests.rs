@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::route::{Expect, HostPattern, MAX_SEGMENTS as MAX, PathPattern, Predicates, oracle};
+use crate::route::{
+    Expect, Fit, Head, HostPattern, MAX_SEGMENTS as MAX, PathPattern, Pattern, Predicates, oracle,
+};
 
 /// `[HOST]PATH [METHOD,METHOD] [name=value] [?name=value] [^PRIORITY]`, words in any
 /// order after the first; `name=*` is present.
