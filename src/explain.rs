@@ -17,7 +17,7 @@ use crate::{
         browser::{Page, Preflight},
     },
     diagnose::Place,
-    edge::{Found, Request, Step, Told, find},
+    edge::{Facts, Found, Request, Step, Told, find},
     load::{Outcome, answer},
     route::{Fit, Head},
 };
@@ -183,7 +183,7 @@ fn explain_script(
     origin: &str,
     headers: &HeaderMap,
 ) -> Explanation {
-    if is_same_origin(&asked.url, origin) {
+    if Facts::of_url(&asked.url).is_of_origin(origin) {
         let (exchange, _) = exchange(config, &asked.method, &asked.url, headers);
         let says = format!("{origin} is the origin of the URL itself, so CORS has no say");
         let verdict = Verdict { allowed: None, says };
@@ -233,14 +233,6 @@ fn explain_script(
 fn denied(url: &Uri, origin: &str, why: &cors::browser::Blocked) -> Verdict {
     let says = format!("Access to fetch at '{url}' from origin '{origin}' has been {why}");
     Verdict { allowed: Some(false), says }
-}
-
-fn is_same_origin(url: &Uri, origin: &str) -> bool {
-    let scheme = url.scheme_str().unwrap_or_default();
-    let authority = url.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    let default_port = if scheme == "https" { ":443" } else { ":80" };
-    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
-    origin.eq_ignore_ascii_case(&format!("{scheme}://{authority}"))
 }
 
 fn preflight_headers(origin: &str, preflight: &Preflight) -> HeaderMap {

@@ -16,7 +16,7 @@ use http::{
 
 pub use self::{
     reply::{Cause, HOP_BY_HOP, Reply},
-    request::Request,
+    request::{Facts, Request, Scheme},
     route::{Found, Told, find},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
                 if is_probe {
                     policy.admit_probe(request.headers)
                 } else {
-                    policy.admit(request.method, request.headers, Some(request.host))
+                    policy.admit(request.method, request.headers, Some(request.facts.authority))
                 }
             });
             serve(index, route, request, path, admission)

@@ -72,7 +72,7 @@ pub fn find<'s, 'r>(
     mut tell: impl FnMut(Told<'_>),
 ) -> Found<'s, 'r> {
     let Ok(path) = canonical_path(request.path) else { return Found::PathMalformed };
-    let host = canonical_host(request.host);
+    let host = canonical_host(request.facts.authority);
     tell(Told::Target { host: &host, path: &path });
     let head = Head {
         host: &host,

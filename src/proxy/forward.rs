@@ -12,8 +12,11 @@ use pingora_proxy::Session;
 
 use smallvec::SmallVec;
 
-use super::{context::Context, explanation, line::ipv4, plain};
-use crate::{edge::Request, edits::HeaderEdits};
+use super::{client, context::Context, explanation, line::ipv4, plain};
+use crate::{
+    edge::{Facts, Request, Scheme},
+    edits::HeaderEdits,
+};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -32,17 +35,24 @@ const DROPPED: [HeaderName; 5] = [
 /// How many headers are added to nearly every request: those three, and the id.
 const ADDED: usize = 4;
 
-/// The head, as [`crate::edge`] looks at it. `None`: HTTP/1.1 without a `Host`,
+/// What is known of the request beside its head. `None`: HTTP/1.1 without a `Host`,
 /// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
-pub(super) fn request(head: &RequestHeader) -> Option<Request<'_>> {
-    let host = match head.headers.get(HOST) {
+fn facts(session: &Session) -> Option<Facts<'_>> {
+    let head = session.req_header();
+    let authority = match head.headers.get(HOST) {
         Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
         None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
+    Some(Facts { client: client::ip(session), scheme: Scheme::Http, authority })
+}
+
+/// The head, as [`crate::edge`] looks at it. `None`: as of [`facts`].
+pub(super) fn request(session: &Session) -> Option<Request<'_>> {
+    let head = session.req_header();
     Some(Request {
+        facts: facts(session)?,
         method: &head.method,
-        host,
         path: head.uri.path(),
         query: head.uri.query(),
         headers: &head.headers,
@@ -145,12 +155,11 @@ fn set_forwarded(session: &Session, headers: &mut HeaderMap) -> Result<()> {
             headers.remove(name);
         }
     }
-    let client = session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .ok_or_else(|| Error::explain(ErrorType::InternalError, "a connection has a peer"))?;
-    headers.insert(FORWARDED_FOR, text(client.ip().to_canonical()));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let Some(Facts { client: Some(client), scheme, .. }) = facts(session) else {
+        return Err(Error::explain(ErrorType::InternalError, "a connection has a peer"));
+    };
+    headers.insert(FORWARDED_FOR, text(client));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     match headers.get(HOST).cloned() {
         Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
         None => drop(headers.remove(FORWARDED_HOST)),

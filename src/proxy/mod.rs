@@ -121,8 +121,7 @@ impl ProxyHttp for Proxy {
             id: request_id::of(session, config),
             is_explained: explanation::is_due(session, config),
         });
-        let head = session.req_header();
-        let decision = match forward::request(head) {
+        let decision = match forward::request(session) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };
