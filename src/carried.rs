@@ -1,11 +1,11 @@
 //! What a process hands to the one that takes its place, besides its sockets: what it has
 //! counted, where its rounds stand, and the origins that it refused.
 //!
-//! The two may be of different versions, and have different configurations. So all is
-//! found by its name, as it is shown: a metric by its name and its labels, an upstream by
-//! its nodes, a policy by its name. What the one that takes over does not know, or does
-//! not serve, is dropped: no series exists that its own configuration does not give. It
-//! trusts no number: one that is none is dropped alone, and every table keeps its bound.
+//! The two may be of different versions, and have different configurations. So everything
+//! is found by its name, as it is shown: a metric by its name and its labels, an upstream by
+//! its nodes, a policy by its name. What the new process does not know, or does not serve,
+//! is dropped: no series exists that its own configuration does not give. It trusts no
+//! number: a value that is no number is dropped alone, and every table keeps its bound.
 //!
 //! Gauges are not carried: they say what is, and that is another process's now.
 //!

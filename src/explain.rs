@@ -27,9 +27,7 @@ use crate::{
 pub struct Asked {
     /// The request's method; of a script's request, as the script writes it.
     pub method: Method,
-    /// An absolute URL.
     pub url: Uri,
-    /// The request's headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether the page sends cookies: `credentials: "include"`.
     pub credentials: bool,

@@ -1,7 +1,7 @@
 //! `[origins]`, `[policies.cors.NAME]` and `cors` on a service or a route.
 //!
 //! What a policy means is checked by [`Policy::new`]; here its text is read,
-//! and what was found is put back to the line that it is about.
+//! and each finding gets the line that it is about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,6 @@ use crate::diagnose::{Diagnostic, Place};
 /// A policy and where it was written.
 #[derive(Debug)]
 pub struct Cors {
-    /// What it does.
     pub policy: Policy,
     /// What was written.
     pub spec: PolicySpec,
@@ -303,7 +302,7 @@ fn set(value: Value<'_>) -> Set<'_> {
     Set { place, entries, used: false }
 }
 
-/// `allow_origins_file`: an origin a line, and `#` starts a comment, for no origin has one.
+/// `allow_origins_file`: an origin a line. `#` starts a comment, since no origin contains one.
 fn origins_file(table: &mut Reader<'_>) -> (Vec<String>, Vec<Place>) {
     let Some(path) = table.text("allow_origins_file") else { return Default::default() };
     let notes = table.notes;

@@ -1,7 +1,7 @@
 //! Text -> [`Config`], or a [`Report`] of every mistake, all at once.
 //!
-//! A file is read in four steps: what is not TOML is reported first, and alone,
-//! for nothing can be said about the meaning of what cannot be read; then each
+//! A file is read in four steps. What is not TOML is reported first, and alone, since
+//! nothing can be said about the meaning of what cannot be read; then each
 //! table is walked ([`decode`](self) notes what has the wrong form and goes on);
 //! then what refers to something is resolved; and what is defined and never
 //! used is a warning, if there is no error.
@@ -60,23 +60,16 @@ use crate::route::Table;
 pub struct Config {
     /// `[listeners]`: at least one.
     pub listeners: Vec<Listener>,
-    /// `[upstreams]`.
     pub upstreams: Vec<Upstream>,
-    /// `[services]`.
     pub services: Vec<Service>,
     /// The routes of all services.
     pub routes: Vec<Route>,
     /// Which of them takes a request, as indexes into `routes`.
     pub table: Arc<Table<usize>>,
-    /// `[limits]`.
     pub limits: Limits,
-    /// `[access_log]`.
     pub access_log: AccessLog,
-    /// `[request_id]`.
     pub request_id: RequestId,
-    /// `[admin]`.
     pub admin: Admin,
-    /// `[server]`.
     pub server: Server,
     /// `[[tests]]`, of all files.
     pub tests: Vec<Test>,

@@ -1,4 +1,4 @@
-//! Networks of clients, in CIDR notation: who is trusted with something.
+//! Networks of clients that are trusted with something, in CIDR notation.
 
 use std::net::IpAddr;
 

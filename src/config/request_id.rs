@@ -15,7 +15,7 @@ use crate::diagnose::Diagnostic;
 pub struct RequestId {
     /// `header`: what carries the id, in requests and in responses.
     pub header: HeaderName,
-    /// `trusted`: who may bring an id of its own; everyone else's is replaced.
+    /// `trusted`: the clients that may bring an id of their own; all others' ids are replaced.
     pub trusted: Vec<IpNet>,
 }
 

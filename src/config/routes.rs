@@ -29,7 +29,6 @@ pub struct Route {
     pub action: Action,
     /// The policy: the route's own, else the service's.
     pub cors: Option<Arc<Cors>>,
-    /// `headers`.
     pub headers: HeaderChanges,
     /// The most bytes of a request's body: the route's own limit, else the
     /// common one. `None`: any number.
@@ -52,7 +51,6 @@ pub enum Action {
     Forward {
         /// Index into [`Config::upstreams`](super::Config::upstreams).
         upstream: usize,
-        /// `rewrite`.
         rewrite: Rewrite,
     },
     /// It is sent elsewhere.
@@ -64,9 +62,7 @@ pub enum Action {
     },
     /// It is answered.
     Respond {
-        /// `status`.
         status: StatusCode,
-        /// `headers`.
         headers: HeaderMap,
         /// `body`; may be empty.
         body: Box<str>,

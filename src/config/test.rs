@@ -24,7 +24,6 @@ pub struct Test {
     pub url: Uri,
     /// `with`: the headers of the request.
     pub with: Vec<(HeaderName, HeaderValue)>,
-    /// `expect`.
     pub expect: Expectation,
 }
 
@@ -33,7 +32,6 @@ pub struct Test {
 pub struct Expectation {
     /// `route`, such as `shop/orders`.
     pub route: Option<Box<str>>,
-    /// `status`.
     pub status: Option<StatusCode>,
     /// `headers`: each is there with this value.
     pub headers: Vec<(HeaderName, HeaderValue)>,

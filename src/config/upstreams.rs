@@ -23,7 +23,6 @@ pub struct Upstream {
     pub place: Place,
     /// `nodes`: at least one.
     pub nodes: Vec<Node>,
-    /// `timeouts`.
     pub timeouts: Timeouts,
     /// `host`: the Host to send; `None`: the client's.
     pub host: Option<HeaderValue>,
@@ -32,7 +31,6 @@ pub struct Upstream {
 /// One of the servers of an upstream.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Node {
-    /// Where it is.
     pub address: NodeAddress,
     /// Its share of the requests, against the weights of the others: 1 to
     /// [`Node::WEIGHT_MAX`].

@@ -34,7 +34,6 @@ pub struct Page<'a> {
 /// What a browser asks before it sends a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Preflight {
-    /// Access-Control-Request-Method.
     pub method: String,
     /// Access-Control-Request-Headers, sorted and in lower case; empty: not sent.
     pub headers: Vec<String>,
@@ -178,7 +177,7 @@ fn tokens(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, Fault> 
     read.collect()
 }
 
-/// Fetch, "CORS-safelisted request-header", but for a Range of a media element.
+/// Fetch, "CORS-safelisted request-header"; without the Range of a media element.
 fn is_safelisted(name: &str, value: &str) -> bool {
     let unsafe_byte =
         |b: u8| b < 0x20 && b != b'\t' || br#""():<>?@[\]{}"#.contains(&b) || b == 0x7f;

@@ -136,7 +136,6 @@ pub struct Admission<'p> {
 /// A complete answer without a body; it is not stamped again.
 #[derive(Clone, Debug)]
 pub struct Answer<'p> {
-    /// Its status.
     pub status: StatusCode,
     /// Its headers, made when the policy was compiled; clones of the values only count.
     pub headers: &'p HeaderMap,
@@ -167,7 +166,7 @@ enum Grant {
     Nobody,
 }
 
-/// The Origin header of a request (docs/cors.md, section 3).
+/// The Origin header of a request (docs/cors.md, "The origin").
 #[derive(Clone, Copy)]
 enum OriginHeader<'r> {
     None,
@@ -210,7 +209,7 @@ impl<'r> OriginHeader<'r> {
     }
 }
 
-/// Which of the rules of docs/cors.md, section 3, applies.
+/// Which of the rules of docs/cors.md, "What is decided, step by step", applies.
 enum Rule {
     Preflight,
     /// An OPTIONS that is told what a preflight would be.
@@ -252,13 +251,13 @@ fn requested_method(headers: &HeaderMap) -> Option<&str> {
 
 impl Policy {
     /// What the policy says to a request: once for each, before authentication and
-    /// rate limits, for preflights carry no credentials.
+    /// rate limits, since preflights carry no credentials.
     ///
     /// `host` is the Host header as sent, to tell requests of the same origin apart
     /// from those that `reject_actual` stops.
     ///
     /// Takes time linear in the header values, the longest of which are not read.
-    /// Allocates nothing, but for the echo of `**` to a method or a list of headers
+    /// Allocates nothing, except for the echo of `**` to a method or a list of headers
     /// that no browser sends by itself.
     #[must_use]
     pub fn admit(&self, method: &Method, headers: &HeaderMap, host: Option<&str>) -> Admission<'_> {
@@ -285,8 +284,8 @@ impl Policy {
         Admission { judgement: self.judgement(origin, judged), kind, reason, answer, hands_on }
     }
 
-    /// Whether a preflight of this fate is the application's to answer. What no browser
-    /// sends is nothing to hand on: who reads it next may be misled by it.
+    /// Whether a preflight with this reason is the application's to answer. What no browser
+    /// sends is not handed on: it could mislead whatever parses it next.
     fn hands_on(&self, reason: Option<Reason>) -> bool {
         let refused = matches!(
             reason,
@@ -313,7 +312,7 @@ impl Policy {
     }
 
     /// What the policy says to a probe that nobody but itself can answer, since its route
-    /// takes no OPTIONS: a denied origin is refused, for there is no application to ask.
+    /// takes no OPTIONS. A denied origin is refused: there is no application to ask.
     #[must_use]
     pub fn admit_probe(&self, headers: &HeaderMap) -> Admission<'_> {
         let origin = OriginHeader::of(headers);
@@ -476,9 +475,9 @@ impl Policy {
         Judgement { grant, origin: origin.value().filter(|_| echoed).cloned(), timing }
     }
 
-    /// What to change in the head of a response (docs/cors.md, section 4): of every one
-    /// to a request that [`Policy::admit`] let pass, whoever made it, after any cache;
-    /// but for those of status 1xx.
+    /// What to change in the head of a response (docs/cors.md, "The answer"). It is for every
+    /// response to a request that [`Policy::admit`] let pass, whoever made the response, and
+    /// runs after any cache; 1xx are left alone.
     ///
     /// Allocates nothing, unless an upstream's Vary has to be merged.
     #[must_use]

@@ -17,7 +17,7 @@ const SAFELISTED: [&str; 7] = [
     "pragma",
 ];
 /// RFC 9110, sections 10.1, 12.5 and 13.1, and Fetch: headers of requests alone.
-/// Authorization is not among them, for APIs do answer with one.
+/// Authorization is not among them: APIs do answer with one.
 const REQUEST: [&str; 25] = [
     "accept",
     "accept-charset",

@@ -88,7 +88,7 @@ impl AllowMethods {
         }
     }
 
-    /// What it says instead to one who asks for a method that `**` does not name.
+    /// What it says instead to a preflight that asks for a method that `**` does not name.
     pub(super) fn echo(&self, method: &str) -> Option<HeaderValue> {
         let named = ECHOED.split(',').any(|usual| usual == method);
         let echoed = *self == Self::Echo && !named && !is_forbidden(method.as_bytes());

@@ -6,7 +6,7 @@
 //! a clock or a file, or knows TOML or Pingora.
 //!
 //! Terms follow the Fetch standard, <https://fetch.spec.whatwg.org/#http-cors-protocol>.
-//! Where corsac is stricter, the code says why and `docs/cors.md` lists it.
+//! Where corsac is stricter, the code says why, and `docs/cors.md` lists the difference.
 //!
 //! # Invariants
 //!

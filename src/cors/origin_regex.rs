@@ -169,7 +169,7 @@ fn owned_domain(host: &str) -> &str {
 }
 
 /// The shortest origin that an anchored regex accepts, preferring `https`, then a
-/// host of two labels, for that looks like what its author had in mind.
+/// host of two labels, since that looks like what its author had in mind.
 fn shortest_origin(anchored: &str) -> Result<Option<String>, TooLarge> {
     let search = Search::new(anchored)?;
     let starts = [

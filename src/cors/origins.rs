@@ -7,7 +7,7 @@ use super::pattern::{OriginPattern, PortPattern, TuplePattern};
 use super::spec::Part;
 use regex::Regex;
 
-/// Which requests a set is about, before any single origin is looked at.
+/// Which requests a set is about, before it looks at any single origin.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Scope {
     /// Those whose origin is listed.
@@ -131,7 +131,7 @@ struct LabelTree {
 #[derive(Debug, Default)]
 struct Node {
     children: HashMap<Box<str>, Node>,
-    /// The patterns whose suffix ends here: few, for they differ in scheme or port.
+    /// The patterns whose suffix ends here: few, since they differ in scheme or port alone.
     ends: Vec<(TuplePattern, usize)>,
 }
 

@@ -101,7 +101,7 @@ mod tests {
             ("any",                  A, &[(ACAO, "*")],            &[ACAO]),
             ("another",              A, &[(ACAO, B)],              &[ACAO]),
             ("twice",                A, &[(ACAO, A), (ACAO, A)],   &[ACAO]),
-            ("to who is refused",    B, &[(ACAO, B), (ACEH, "x")], &[ACAO, ACEH]),
+            ("to one that is refused", B, &[(ACAO, B), (ACEH, "x")], &[ACAO, ACEH]),
             ("of a preflight",       A, &[(ACAM, "GET")],          &[ACAM]),
             ("left to the upstream", A, &[(ACEH, "x")],            &[]),
             ("not CORS",             A, &[("vary", "x"), ("x", "y")], &[]),

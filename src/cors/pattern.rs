@@ -89,8 +89,8 @@ impl OriginPattern {
         }
     }
 
-    /// The patterns that match everything that it matches, itself first: of two
-    /// policies, who allows one of these allows what the other does by it.
+    /// The patterns that match everything that this one matches, itself first: a policy
+    /// with any of them allows at least what this one allows.
     #[must_use]
     pub fn covering(&self) -> Vec<Self> {
         let itself = std::iter::once(self.clone());

@@ -57,7 +57,7 @@ pub struct Policy {
     pub(super) answers: Answers,
 }
 
-/// All answers that do not depend on the request, but for a few edits.
+/// All answers that depend on the request in a few edits at the most.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) preflight_status: StatusCode,

@@ -25,38 +25,29 @@ pub struct PolicySpec {
     pub allow_credentials: bool,
     /// `max_age`; `None`: not written, which means 5 s.
     pub max_age: Option<Duration>,
-    /// `timing_allow_origins`.
     pub timing_allow_origins: Vec<String>,
     /// `timing_allow_origin_regex`: patterns that match a whole origin.
     pub timing_allow_origin_regex: Vec<String>,
     /// `allow_private_network`; default false.
     pub allow_private_network: bool,
-    /// `options`.
     pub options: OptionsMode,
-    /// `preflight`.
     pub preflight: PreflightMode,
     /// `preflight_status`; `None`: 200.
     pub preflight_status: Option<i64>,
-    /// `preflight_failure`.
     pub preflight_failure: PreflightFailure,
     /// `reject_status`; `None`: 403.
     pub reject_status: Option<i64>,
-    /// `upstream_cors`.
     pub upstream_cors: UpstreamCors,
-    /// `mode`.
     pub mode: Mode,
     /// `reject_actual`; default false.
     pub reject_actual: bool,
-    /// `websocket`.
     pub websocket: WebSocketMode,
-    /// `dangerous`.
     pub dangerous: Dangerous,
 }
 
 /// One set of `[origins]` that a policy names.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SharedOrigins {
-    /// The set's name.
     pub name: String,
     /// Its entries. Those that are no origin are reported where the set is
     /// defined, and are passed over here.
@@ -111,7 +102,7 @@ choice! {
     }
 }
 choice! {
-    /// `preflight`: who answers a preflight that the policy does not allow.
+    /// `preflight`: where a preflight that the policy does not allow is answered.
     PreflightMode {
         /// The edge.
         #[default]
@@ -202,15 +193,10 @@ pub enum Part {
     TimingRegex(usize),
     /// `allow_credentials`.
     Credentials,
-    /// `max_age`.
     MaxAge,
-    /// `options`.
     Options,
-    /// `preflight`.
     Preflight,
-    /// `preflight_status`.
     PreflightStatus,
-    /// `reject_status`.
     RejectStatus,
     /// `allow_private_network`.
     PrivateNetwork,
@@ -223,7 +209,6 @@ pub struct Finding {
     pub severity: Severity,
     /// The code, such as `E102`; `docs/cors.md` lists them.
     pub code: &'static str,
-    /// Where.
     pub place: Part,
     /// What is wrong, with the value.
     pub message: String,

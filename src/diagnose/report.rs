@@ -240,8 +240,8 @@ impl Report {
         Some(snippet.into())
     }
 
-    /// The report as one JSON object on one line; `ok` is for the caller to say,
-    /// who may count warnings as errors.
+    /// The report as one JSON object on one line; `ok` is the caller's to say,
+    /// since warnings may count as errors.
     ///
     /// # Panics
     ///

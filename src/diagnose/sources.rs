@@ -89,7 +89,6 @@ pub struct LookedFor {
 pub struct Place {
     /// Which file: an index into [`Report::sources`](super::Report::sources), and into what else was read.
     pub source: usize,
-    /// Its first byte.
     pub start: usize,
     /// The byte after its last.
     pub end: usize,
@@ -98,7 +97,6 @@ pub struct Place {
 /// A place, for people: prints as `corsac.toml:61`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Location<'a> {
-    /// The file.
     pub path: &'a Path,
     /// From 1.
     pub line: usize,

@@ -15,13 +15,13 @@ use serde::Serialize;
 /// and one that allows everything; if with either of them something gets through
 /// that did not before, the change widens. So it widens to attach a policy, for
 /// the first upstream's answers can now be read by those whom the policy lists;
-/// and to detach one, for the second's can now be read by all. It may close
+/// and to detach one, since the second's can now be read by all. It may close
 /// something at the same time.
 ///
 /// Changes are judged one by one. An entry that others cover changes nothing; where
 /// that is hard to tell, as between two regular expressions, it counts as if it
 /// did. Limits, lifetimes and statuses are not access; neither is a `dangerous`
-/// switch, for what it lets load is a change of its own.
+/// switch, since what it lets load is a change of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {

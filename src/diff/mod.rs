@@ -33,7 +33,7 @@ pub struct Diff {
 /// Compares two configurations. `[[tests]]` are not compared: they change nothing.
 #[must_use]
 pub fn diff(before: &Config, after: &Config) -> Diff {
-    // All else that makes up a configuration is looked at by one of the three.
+    // The three compare everything else that makes up a configuration.
     let Config {
         listeners: _,
         upstreams: _,

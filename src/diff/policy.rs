@@ -104,7 +104,7 @@ pub(super) fn described(cors: &Cors) -> String {
     format!("{} for {}{more}", cors.name, shown.join(", "))
 }
 
-/// What differs between two policies, as if both acted; but for `mode`.
+/// What differs between two policies, as if both acted. `mode` is compared elsewhere.
 fn between(old: &Cors, new: &Cors) -> Changes {
     let mut changes = Changes::default();
     origins(&mut changes, &old.policy, &new.policy);

@@ -48,9 +48,7 @@ pub struct Decision<'s> {
 )]
 #[derive(Debug)]
 pub enum Step<'s> {
-    /// The edge answers.
     Reply(Reply<'s>),
-    /// The upstream answers.
     Forward {
         /// Index into the configuration's upstreams.
         upstream: usize,

@@ -7,7 +7,6 @@ use crate::{cors, edits::HeaderEdits};
 /// An answer that corsac makes itself.
 #[derive(Debug)]
 pub struct Reply<'s> {
-    /// Its status.
     pub status: StatusCode,
     /// Why corsac answers, and not the upstream.
     pub cause: Cause,
@@ -20,8 +19,8 @@ pub struct Reply<'s> {
     /// Nothing is to be added to it but the request's id: it has its length, and
     /// [`finish`](super::finish) is not for it.
     pub complete: bool,
-    /// The connection ends with it, for what comes next on it cannot be trusted to be
-    /// the beginning of a request.
+    /// The connection ends with it: what comes next on it may not be the beginning of a
+    /// request.
     pub closes: bool,
 }
 
@@ -113,7 +112,6 @@ pub enum Cause {
     MethodNotAllowed,
     /// The route's CORS policy answers: a preflight, or a refusal.
     Cors,
-    /// The route redirects.
     Redirect,
     /// The route answers itself.
     Respond,

@@ -9,13 +9,11 @@ use http::{HeaderMap, Method, Uri};
 pub struct Request<'r> {
     /// Who sent it, and how they reached corsac.
     pub facts: Facts<'r>,
-    /// Its method.
     pub method: &'r Method,
     /// Its path, as sent.
     pub path: &'r str,
     /// Its query, without the `?`.
     pub query: Option<&'r str>,
-    /// Its headers.
     pub headers: &'r HeaderMap,
 }
 

@@ -14,11 +14,9 @@ use crate::{
 /// Where a request leads.
 #[derive(Debug)]
 pub enum Found<'s, 'r> {
-    /// To a route.
     Route {
         /// Index into the configuration's routes.
         index: usize,
-        /// The route.
         route: &'s Route,
         /// The canonical path: what was matched.
         path: Cow<'r, str>,

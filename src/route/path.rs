@@ -42,7 +42,7 @@ impl std::error::Error for BadPath {}
 ///   was sent, and no upstream can read it as a separator.
 /// - Dot segments are removed, encoded ones too (RFC 3986, 5.2.4); above the
 ///   root there is only the root.
-/// - Empty segments stay: `/a//b` is not `/a/b`, for upstreams differ on it.
+/// - Empty segments stay: `/a//b` is not `/a/b`, since upstreams differ on it.
 /// - The empty path is `/` (RFC 3986, 6.2.3).
 ///
 /// `raw` has no query. Canonical paths, which nearly all are, come back borrowed

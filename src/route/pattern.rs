@@ -9,9 +9,7 @@ use super::{HostPattern, PatternError, canonical_path};
 /// Everything that one route asks of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
-    /// Of its host.
     pub host: HostPattern,
-    /// Of its path.
     pub path: PathPattern,
     /// Higher first, between patterns of the same host and path.
     pub priority: i64,

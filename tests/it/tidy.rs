@@ -198,6 +198,35 @@ fn no_static_hides_state() {
     }
 }
 
+/// What other modules can see says what it is. A field or a variant may be clear by its name.
+#[test]
+fn what_others_see_is_explained() {
+    let item = regex::Regex::new(
+        r"^ *pub (?:const |async )?(?:fn|struct|enum|trait|type|const|static) \w+",
+    )
+    .unwrap();
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let text = fs::read_to_string(root().join(&source.path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| item.is_match(line)) {
+            let mut above = lines[..index].iter().rev().map(|line| line.trim_start());
+            // Attributes stand between, some of several lines.
+            let mut inside = false;
+            let before = above.find(|line| {
+                inside |= line.ends_with(")]") && !line.starts_with("#[");
+                let is_attribute = inside || line.starts_with("#[");
+                inside &= !line.starts_with("#[");
+                !is_attribute
+            });
+            if !before.is_some_and(|line| line.starts_with("///")) {
+                wrong.push(format!("{}:{}: {}", source.path.display(), index + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn files_are_of_one_idea() {
     for source in sources() {

@@ -101,7 +101,7 @@ fn groups<T>(routes: &[Draft<T>]) -> impl Iterator<Item = &[Draft<T>]> {
     routes.chunk_by(|one, other| one.key == other.key && one.pattern.host == other.pattern.host)
 }
 
-/// The predicates in an order that does not depend on who wrote them, each once.
+/// The predicates, each once, in an order that does not depend on how they were written.
 fn sorted(mut predicates: Predicates) -> Predicates {
     predicates.methods.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     predicates.methods.dedup();

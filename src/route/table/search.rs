@@ -51,12 +51,12 @@ pub(super) struct Hosts {
 pub enum Match<'t, T> {
     /// This route takes it.
     Found(&'t T),
-    /// A route of its host and path would, but for the method: 405.
+    /// A route of its host and path would take it with another method: 405.
     MethodNotAllowed(Allow<'t>),
     /// No route takes it: 404.
     NotFound,
-    /// This route takes it but for the method, and is the one to answer: by
-    /// [`Table::trace_probe`] alone.
+    /// This route refuses nothing but the method, and answers all the same. Only
+    /// [`Table::trace_probe`] says so.
     ButForMethod(&'t T),
 }
 
@@ -70,7 +70,7 @@ pub struct Allow<'t>(SmallVec<[&'t Method; 12]>);
 impl<T> Table<T> {
     /// The most specific route that takes the request.
     ///
-    /// Allocates nothing and takes no lock. Linear in the head, but for a
+    /// Allocates nothing and takes no lock. Linear in the head, except for a
     /// configuration's own alternatives; see the module `tree`.
     #[must_use]
     pub fn find(&self, head: &Head<'_>) -> Match<'_, T> {
