@@ -321,8 +321,8 @@ impl<'c> Steps<'c> {
                 self.tell("routing", says, None);
             }
             Told::Probe => {
-                let says = "an OPTIONS that announces no method: what curl gets, not what a page \
-                            that asks for another method does";
+                let says = "a probe: it announces no method, so the first policy of its path \
+                            may answer";
                 self.tell("routing", says.to_owned(), None);
             }
             Told::Candidate { route, fit, head } => self.candidate(route, fit, head),

@@ -77,5 +77,8 @@ fuzz_target!(|bytes: &[u8]| {
             announced: choices.pick(&[false, true]),
         };
         assert_eq!(oracle::answer(&table.find(&head)), oracle::find(&routes, &head));
+        let answers = |value: &usize| value.is_multiple_of(2);
+        let probed = table.trace_probe(&head, answers, |_, _| {});
+        assert_eq!(oracle::answer(&probed).ok(), oracle::find_probe(&routes, &head, answers));
     }
 });

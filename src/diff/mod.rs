@@ -33,7 +33,7 @@ pub struct Diff {
 /// Compares two configurations. `[[tests]]` are not compared: they change nothing.
 #[must_use]
 pub fn diff(before: &Config, after: &Config) -> Diff {
-    // The three compare everything else that makes up a configuration.
+    // `routes`, `policy` and `process` compare everything that a configuration is made of.
     let Config {
         listeners: _,
         upstreams: _,

@@ -46,7 +46,6 @@ pub(crate) fn find<'t, T>(routes: &'t [(Pattern, T)], head: &Head<'_>) -> Due<'t
 /// What takes a probe, by [`Table::trace_probe`](super::Table::trace_probe): the candidates
 /// of the first host and path where any is taken, and of them the first that takes the
 /// method, else the first that answers.
-#[cfg(test)]
 pub(crate) fn find_probe<'t, T>(
     routes: &'t [(Pattern, T)],
     head: &Head<'_>,
