@@ -11,7 +11,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::{NO, Outcome, complain, print_report};
+use super::output::{Ended, NO, complain, print_report};
 use crate::{
     load::load,
     server::{self, Inherited, Memory, ProcessLog, Source},
@@ -81,7 +81,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Serves the example at `listen`. With `tour` it sends the requests itself, on a
 /// free port, and ends.
-pub(super) fn demo(listen: SocketAddr, tour: bool) -> Outcome {
+pub(super) fn demo(listen: SocketAddr, tour: bool) -> Ended {
     let origin = server::start_echo()?;
     let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
     let text = CONFIGURATION

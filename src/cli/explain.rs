@@ -5,7 +5,10 @@ use std::{io::Write, path::Path, process::ExitCode};
 use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
-use super::{Format, NO, Outcome, complain, print_json, print_report, socket::Socket};
+use super::{
+    output::{Ended, Format, NO, complain, print_json, print_report},
+    socket::Socket,
+};
 use crate::{
     explain::{Asked, Explanation, explain as explain_request},
     load::load,
@@ -32,7 +35,7 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 
 /// Says what becomes of a request by the configuration at `path`. Exits with 1
 /// where a browser blocks it.
-pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
+pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Ended {
     match load(path, &Disk) {
         Ok((config, _)) => print(&explain_request(&config, asked), format),
         Err(report) => {
@@ -43,7 +46,7 @@ pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Outcome {
 }
 
 /// As [`explain`], by the configuration that a running corsac serves.
-pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Outcome {
+pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Ended {
     let body = serde_json::to_vec(&LiveRequest::of(asked))?;
     let answer = socket.post("/explain", &body)?;
     if answer.status != 200 {
@@ -54,7 +57,7 @@ pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Ou
     print(&Explanation::deserialize(&mut json)?, format)
 }
 
-fn print(explanation: &Explanation, format: Format) -> Outcome {
+fn print(explanation: &Explanation, format: Format) -> Ended {
     match format {
         Format::Json => print_json(explanation)?,
         Format::Text => write!(anstream::stdout(), "{explanation}")?,

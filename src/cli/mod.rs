@@ -6,20 +6,17 @@ mod demo;
 mod diff;
 mod explain;
 mod live;
+mod output;
 mod routes;
 mod run;
 mod socket;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{cors, diagnose::Report, explain::Asked, metrics};
+use crate::{cors, explain::Asked, metrics};
+use output::{Ended, Format, NO, complain};
 use socket::Socket;
 
 /// Where the configuration is looked for, in this order.
@@ -195,19 +192,6 @@ struct FormatOption {
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
-
-/// How a command ended, if not with an error of its own making.
-type Outcome = io::Result<ExitCode>;
-
-const NO: ExitCode = ExitCode::FAILURE;
-
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -226,7 +210,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Outcome {
+fn dispatch(command: Command) -> Ended {
     match command {
         Command::Run { config, takeover } => run::run(&path(config.path)?, takeover),
         Command::Check { path: given, deny_warnings, format } => {
@@ -287,22 +271,4 @@ fn long_version() -> String {
         metrics::BUILD,
         cors::PUBLIC_SUFFIX_LIST_DATE
     )
-}
-
-/// Prints a report to stderr, in colour on a terminal.
-fn print_report(report: &Report) -> io::Result<()> {
-    // anstream takes the colours out again where stderr is no terminal.
-    write!(anstream::stderr(), "{}", report.to_text(true))
-}
-
-/// Prints one line about what went wrong.
-fn complain(message: &str) {
-    // Nobody reads stderr if this fails.
-    let _ = writeln!(anstream::stderr(), "corsac: {message}");
-}
-
-fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)
 }

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use clap::ValueEnum;
 
-use super::{NO, Outcome, complain, print_report};
+use super::output::{Ended, NO, complain, print_report};
 use crate::{
     load::load,
     server::{self, Disk, Inherited, ProcessLog, Source},
@@ -24,7 +24,7 @@ pub(super) enum Takeover {
 }
 
 /// Serves by the configuration at `path` until a signal ends it.
-pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Outcome {
+pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Ended {
     let log = ProcessLog::default();
     start_log(&log);
     let inherited = match takeover {

@@ -31,12 +31,6 @@ const SIDEWAYS: [(&str, &str); 7] = [
 
 /// Arrows that close a circle inside a folder, and are to go: the folder, from, to.
 const CIRCLES: &[(&str, &str, &str)] = &[
-    ("cli", "check", "mod"),
-    ("cli", "demo", "mod"),
-    ("cli", "explain", "mod"),
-    ("cli", "live", "mod"),
-    ("cli", "routes", "mod"),
-    ("cli", "run", "mod"),
     ("proxy", "body", "mod"),
     ("proxy", "count", "mod"),
     ("proxy", "explanation", "mod"),
