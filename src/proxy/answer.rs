@@ -5,7 +5,7 @@
 //! it behind corsac must not find another end of the body than corsac did (RFC 9112, 11).
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -55,15 +55,28 @@ pub(super) fn may_have_body(status: StatusCode) -> bool {
         && status != StatusCode::NOT_MODIFIED
 }
 
+/// Whether a body comes after the head, and it is not empty.
+pub(super) fn has_body(answer: &ResponseHeader, method: &Method) -> bool {
+    may_have_body(answer.status) && *method != Method::HEAD && length(answer) != Some(0)
+}
+
+/// Whether the length of the body is known, so that its head need not leave before it.
+pub(super) fn has_length(answer: &ResponseHeader) -> bool {
+    length(answer).is_some()
+}
+
+fn length(answer: &ResponseHeader) -> Option<u64> {
+    answer.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Whether the answer may be on its way for long, whatever the limits are: a tunnel, or a
 /// body without an end that is known or near. Others are gone soon after they have come.
 pub(super) fn may_take_long(answer: &ResponseHeader) -> bool {
     /// What the socket of nearly any client takes at once.
     const SHORT: u64 = 64 * 1024;
-    let length = || answer.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
     !is_interim(answer.status)
         && (answer.status == StatusCode::SWITCHING_PROTOCOLS
-            || may_have_body(answer.status) && length().is_none_or(|length| length > SHORT))
+            || may_have_body(answer.status) && length(answer).is_none_or(|length| length > SHORT))
 }
 
 /// Makes an interim answer one for the client.

@@ -24,6 +24,8 @@ pub(super) struct Attempts {
     body_bytes: u64,
     /// Bytes of the answer's body that have passed.
     answer_bytes: u64,
+    /// The whole answer has passed.
+    is_answered: bool,
 }
 
 /// What is known of an attempt that failed once its connection was there.
@@ -85,9 +87,15 @@ impl Attempts {
         self.interim
     }
 
-    /// Notes that `bytes` more of the answer's body have passed.
-    pub(super) fn passed_back(&mut self, bytes: usize) {
+    /// Notes that `bytes` more of the answer's body have passed, the last ones or not.
+    pub(super) fn passed_back(&mut self, bytes: usize, is_end: bool) {
         self.answer_bytes = self.answer_bytes.saturating_add(bytes as u64);
+        self.is_answered |= is_end;
+    }
+
+    /// Whether the whole answer has passed.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
     }
 
     /// Bytes of bodies that have passed, to the upstream and back.

@@ -5,9 +5,10 @@ use std::{mem, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use pingora_core::protocols::SocketDigest;
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{attempts::Attempts, records::Record};
+use super::{answer, attempts::Attempts, records::Record};
 use crate::{
     config::{Config, Route, Upstream},
     cors::{Judgement, Kind, Reason},
@@ -29,8 +30,10 @@ pub struct Context {
     pub(super) asked: Option<Asked>,
     pub(super) decided: Decided,
     pub(super) attempts: Attempts,
-    /// The status of the answer that the upstream has given.
+    /// The status of the answer, where the upstream has given one.
     pub(super) status: Option<StatusCode>,
+    /// The answer may be on its way for long.
+    is_long: bool,
     /// Where it is noted that the request has ended.
     pub(super) record: Record,
     /// What the client asked, where it went upstream and that was not noted yet.
@@ -107,6 +110,7 @@ impl Context {
             decided: Decided::default(),
             attempts: Attempts::default(),
             status: None,
+            is_long: false,
             record,
             unwritten: None,
         }
@@ -175,10 +179,20 @@ impl Context {
         }
     }
 
-    /// Lets go of the snapshot: the head of the answer is finished, and all that is left
-    /// to do is to pass a body on, and to count.
+    /// The head of the final answer goes to the client.
+    pub(super) fn begins_answer(&mut self, head: &ResponseHeader, has_body: bool) {
+        self.status = Some(head.status);
+        self.is_long = answer::may_take_long(head);
+        if !has_body && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            self.attempts.passed_back(0, true);
+        }
+    }
+
+    /// Lets go of the snapshot, unless the answer will be gone soon: its head is finished,
+    /// and all that is left to do is to pass a body on, and to count.
     pub(super) fn let_go(&mut self) {
-        if let Serving::Route(served) = &self.decided.serving
+        if self.is_long
+            && let Serving::Route(served) = &self.decided.serving
             && let Some(rest) = served.rest()
         {
             drop(mem::replace(&mut self.decided.serving, Serving::Rest(rest)));

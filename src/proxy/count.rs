@@ -77,7 +77,8 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn new(session: &Session, ctx: &Context) -> Self {
         Self {
-            status: session.response_written().map(|response| response.status),
+            // Another one than Pingora has written, where that was taken back.
+            status: session.response_written().map(|head| ctx.status.unwrap_or(head.status)),
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
             duration: ctx.started.elapsed(),

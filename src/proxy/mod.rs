@@ -29,7 +29,7 @@ use std::{os::fd::RawFd, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use http::Version;
 use pingora_core::{
-    Error, ErrorType, Result, modules::http::HttpModules, protocols::Digest,
+    Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, protocols::Digest,
     upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -298,10 +298,13 @@ impl ProxyHttp for Proxy {
             });
         }
         if !answer::is_interim(response.status) {
-            ctx.status = Some(response.status);
-        }
-        if answer::may_take_long(response) {
-            ctx.let_go();
+            let has_body = answer::has_body(response, &session.req_header().method);
+            let wire = wire::of(session, self.find_wire);
+            ctx.begins_answer(response, has_body);
+            match wire.filter(|_| has_body && answer::has_length(response)) {
+                Some(wire) => wire.hold(),
+                None => ctx.let_go(),
+            }
         }
         Ok(())
     }
@@ -309,12 +312,18 @@ impl ProxyHttp for Proxy {
     /// Counts the answer's body while it passes.
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<bytes::Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        ctx.attempts.passed_back(body.as_ref().map_or(0, bytes::Bytes::len));
+        if let Some(wire) = wire::of(session, self.find_wire)
+            && wire.is_held()
+        {
+            wire.release();
+            ctx.let_go();
+        }
+        ctx.attempts.passed_back(body.as_ref().map_or(0, bytes::Bytes::len), end_of_stream);
         Ok(None)
     }
 
@@ -326,8 +335,21 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
-        ctx.decided.cause = Some(cause);
         count::failed(cause, ctx);
+        // Whoever has the whole answer of the upstream, such as an early one to a body that
+        // turns out to be too large, has no other.
+        if ctx.attempts.is_answered() && *error.esource() != ErrorSource::Downstream {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        ctx.decided.cause = Some(cause);
+        if let Some(wire) = wire::of(session, self.find_wire)
+            && reply::has_begun(session)
+            && wire.is_held()
+        {
+            reply::replace(wire, ctx, status, cause);
+            session.as_downstream_mut().shutdown().await;
+            return FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false };
+        }
         let error_code = reply::send_error(session, ctx, status, cause).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }

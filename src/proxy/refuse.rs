@@ -137,7 +137,7 @@ fn written(reply: &Reply<'_>, id: Option<(&str, &HeaderValue)>) -> Vec<u8> {
 }
 
 /// Now, as RFC 9110, 5.6.7 writes it.
-fn httpdate() -> impl std::fmt::Display {
+pub(super) fn httpdate() -> impl std::fmt::Display {
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
     now.strftime("%a, %d %b %Y %H:%M:%S GMT")
 }

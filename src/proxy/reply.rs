@@ -1,11 +1,23 @@
 //! Every response that corsac makes itself, and the headers of all others.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH, response};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH},
+    response,
+};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
-use super::{answer::may_have_body, context::Context, explanation};
+use super::{
+    answer::{is_interim, may_have_body},
+    context::Context,
+    explanation,
+    refuse::httpdate,
+    wire::Wire,
+};
 use crate::edge::{self, Cause, Reply};
 
 /// Headers that most responses get: the id, and four of CORS.
@@ -39,6 +51,24 @@ impl Written {
     /// Adds what every response has; see [`finish`].
     pub(super) fn finish(&mut self, ctx: &Context) {
         finish(ctx, &mut self.head.headers, self.is_complete);
+    }
+
+    /// As bytes, for where Pingora has written another head already. After it the
+    /// connection is over.
+    fn into_bytes(self) -> Vec<u8> {
+        let Self { mut head, body, is_complete: _, closes: _ } = self;
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut bytes = Vec::with_capacity(512);
+        // Writing to memory cannot fail.
+        let _ = write!(bytes, "HTTP/1.1 {}\r\nDate: {}\r\n", head.status, httpdate());
+        for (name, value) in &head.headers {
+            let _ = write!(bytes, "{name}: ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&body);
+        bytes
     }
 
     /// Writes it. The connection stays open if it may, and the request's body was read.
@@ -86,6 +116,15 @@ pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool)
     }
 }
 
+/// Takes back the head of an answer that failed before anything of it has left, and puts
+/// the error in its place.
+pub(super) fn replace(wire: &Wire, ctx: &mut Context, status: StatusCode, cause: Cause) {
+    ctx.status = Some(status);
+    let mut reply = Written::new(&Reply::failure(status, cause));
+    reply.finish(ctx);
+    wire.replace(reply.into_bytes());
+}
+
 /// Answers a request that failed, unless an answer has begun. Returns the status
 /// for Pingora's records; 0: none was sent.
 pub(super) async fn send_error(
@@ -94,10 +133,7 @@ pub(super) async fn send_error(
     status: StatusCode,
     cause: Cause,
 ) -> u16 {
-    let begun = session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational() || head.status == 101);
-    if begun {
+    if has_begun(session) {
         return 0;
     }
     let mut reply = Written::new(&Reply::failure(status, cause));
@@ -107,4 +143,9 @@ pub(super) async fn send_error(
         // The client is gone, and nobody is left to tell.
         Err(_) => 0,
     }
+}
+
+/// Whether the final answer was written, if only as far as the connection.
+pub(super) fn has_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| !is_interim(head.status))
 }

@@ -9,8 +9,8 @@ use std::{
     error::Error as StdError,
     fmt, io,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,10 @@ pub struct Wire {
     answer: AtomicU64,
     /// Grows with each thing that the connection has to take note of.
     stage: AtomicU32,
+    /// The answer that is being written can still be taken back.
+    held: AtomicBool,
+    /// What is to be written in its place.
+    instead: Mutex<Option<Vec<u8>>>,
 }
 
 /// What the connection waits for, apart from the client.
@@ -57,7 +61,13 @@ impl Wire {
     /// Of a connection that was accepted on this listener.
     #[must_use]
     pub fn new(listener: Arc<str>) -> Self {
-        Self { listener, answer: AtomicU64::new(UNLIMITED), stage: AtomicU32::new(0) }
+        Self {
+            listener,
+            answer: AtomicU64::new(UNLIMITED),
+            stage: AtomicU32::new(0),
+            held: AtomicBool::new(false),
+            instead: Mutex::default(),
+        }
     }
 
     /// The listener's name.
@@ -69,6 +79,7 @@ impl Wire {
     /// A request begins: nothing is awaited yet.
     pub fn begin(&self) {
         self.answer.store(UNLIMITED, Ordering::Relaxed);
+        self.release();
         let stage = self.stage.load(Ordering::Relaxed);
         self.stage.store((stage & !(ANSWERED | TUNNEL)).wrapping_add(STEP), Ordering::Relaxed);
     }
@@ -90,6 +101,36 @@ impl Wire {
             _ => ANSWERED,
         };
         self.stage.fetch_or(stage, Ordering::Relaxed);
+    }
+
+    /// The head of an answer waits for the first bytes of its body: what is written does
+    /// not leave before [`Self::release`], so that an upstream which dies in between has
+    /// given no answer.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
+    }
+
+    /// What is written may leave, or has to.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether all that was written of an answer is to be kept.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Takes an answer back that is held, and leaves this one to be written in its place
+    /// when the connection is shut down.
+    pub(super) fn replace(&self, answer: Vec<u8>) {
+        *self.instead.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
+    /// What is to be written in place of what is held.
+    #[must_use]
+    pub fn replaced(&self) -> Option<Vec<u8>> {
+        self.instead.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What is awaited of an upstream, once the request was sent whole.

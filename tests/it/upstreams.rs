@@ -1,6 +1,8 @@
 //! What happens between corsac and its upstreams, and what clients see of it.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -329,4 +331,64 @@ fn what_is_cut_off_is_written_down() {
         (&waiting["origin"], &waiting["cors_reason"]),
         (&json!("https://a.example"), &json!("ok"))
     );
+}
+
+// ------------------------------------------------------------ what dies half-way
+
+/// Nothing of the answer has left, so there is still one to give, and a page can read it.
+#[test]
+fn an_upstream_that_dies_after_its_head() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Theirs: 1\r\n\r\n";
+    let origin = Answer::raw(head).start();
+    let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+    // The end comes with the head, or after it.
+    for attempt in 0..20 {
+        let answer = corsac.get("/").header("Origin", "https://a.example").send();
+        assert_eq!((answer.status, answer.text().get(..3)), (502, Some("502")), "{attempt}");
+        assert_eq!(answer.header("x-theirs"), None);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed.as_deref(), Some("https://a.example"));
+        let line = &corsac.access_log(attempt + 1)[attempt];
+        assert_eq!((&line["status"], &line["reason"]), (&json!(502), &json!("upstream_failed")));
+        assert_eq!(
+            Some(line["request_id"].as_str().unwrap()),
+            answer.header("x-request-id").as_deref()
+        );
+    }
+    // A head that is all there is to come is an answer.
+    assert_eq!(corsac.call("HEAD", "/").send().status, 200);
+}
+
+/// A head that does not fit where it is held leaves early, and cannot be taken back.
+#[test]
+fn a_head_that_cannot_be_held() {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: {}\r\n\r\nok", "x".repeat(9_000));
+    let origin = Answer::raw(head).start();
+    let corsac = Corsac::in_front_of(&origin, EVERYTHING);
+    let answer = corsac.get("/").send();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+}
+
+/// Whoever has a whole answer of the upstream has no other, whatever comes of the rest.
+#[test]
+fn an_early_answer_to_a_body_that_is_too_large() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let corsac = Corsac::serving(&format!(
+        "[limits]\nbody = \"1KB\"\n[upstreams.origin]\nnodes = \"{}\"\n{EVERYTHING}",
+        listener.local_addr().unwrap()
+    ))
+    .start();
+    let mut connection = corsac.connect();
+    connection.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone").unwrap();
+    let answer = connection.receive("POST");
+    assert_eq!((answer.status, answer.text().as_str()), (404, "none"));
+    // It may be closed by now.
+    let _ = connection.writer().write_all(format!("7d0\r\n{}\r\n", "a".repeat(2_000)).as_bytes());
+    assert!(connection.await_close().unwrap().is_empty());
+    let line = &corsac.access_log(1)[0];
+    assert_eq!((&line["status"], &line["reason"]), (&json!(404), &Value::Null), "{line}");
 }

@@ -458,6 +458,13 @@ impl Connection {
         }
     }
 
+    /// Lets an answer go that cannot be held with so many bytes more.
+    fn holds(&self, bytes: usize) {
+        if self.wire.is_held() && !self.outgoing.has_room_for(bytes) {
+            self.wire.release();
+        }
+    }
+
     /// Notes whether the client has taken what was written.
     fn sent<T>(
         &mut self,
@@ -551,6 +558,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.holds(bytes.len());
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
@@ -564,6 +572,7 @@ impl AsyncWrite for Connection {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.holds(pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add));
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
@@ -577,6 +586,9 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.wire.is_held() {
+            return Poll::Ready(Ok(()));
+        }
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
@@ -585,6 +597,10 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(instead) = self.wire.replaced() {
+            self.outgoing.replace(instead);
+        }
+        self.wire.release();
         ready!(self.as_mut().poll_flush(cx))?;
         match &mut self.get_mut().stream {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),

@@ -59,6 +59,17 @@ impl Outgoing {
         Poll::Ready(Ok(total))
     }
 
+    /// Whether so many bytes more can be held.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.held.len().saturating_add(bytes) <= HELD_BYTES
+    }
+
+    /// Forgets what is held, and holds this.
+    pub(super) fn replace(&mut self, bytes: Vec<u8>) {
+        self.held = bytes;
+        self.written = 0;
+    }
+
     /// Writes what is held.
     pub(super) fn poll_flush(
         &mut self,
