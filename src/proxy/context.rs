@@ -27,7 +27,7 @@ pub struct Context {
     _in_flight: Held,
     /// There from the first hook on, except where the process asks itself: that is
     /// neither counted nor logged.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Identity>,
     pub(super) decided: Decided,
     pub(super) attempts: Attempts,
     /// The status of the answer, where the upstream has given one.
@@ -37,20 +37,20 @@ pub struct Context {
     /// Where it is noted that the request has ended.
     pub(super) record: Record,
     /// What the client asked, where it went upstream and that was not noted yet.
-    pub(super) unwritten: Option<Head>,
+    pub(super) unwritten: Option<RawHead>,
 }
 
 /// A request's head as it came, and from whom: for the access log, which reads it where
 /// there is no session any more. Shares the session's memory.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct RawHead {
     pub(super) raw: Bytes,
     pub(super) client: Option<Arc<SocketDigest>>,
 }
 
 /// What of the request itself goes into its answer.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Identity {
     pub(super) id: HeaderValue,
     /// The client asked why, and may.
     pub(super) is_explained: bool,
@@ -200,7 +200,7 @@ impl Context {
     }
 }
 
-impl Head {
+impl RawHead {
     pub(super) fn of(session: &Session) -> Option<Self> {
         let session = session.as_downstream().as_http1()?;
         let client = session.digest().socket_digest.clone();

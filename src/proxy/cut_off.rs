@@ -41,7 +41,7 @@ mod tests {
         config::LogFormat,
         metrics::Metrics,
         proxy::{
-            context::Head,
+            context::RawHead,
             log::{AccessLog, Lines},
             records::Records,
         },
@@ -53,7 +53,7 @@ mod tests {
         let (access_log, lines) = AccessLog::queue(LogFormat::Json, dropped);
         let metrics = Metrics::new();
         let mut ctx = Context::new(Records::new(metrics.clone(), Some(access_log)).record());
-        ctx.unwritten = Some(Head { raw: Bytes::from_static(head.as_bytes()), client: None });
+        ctx.unwritten = Some(RawHead { raw: Bytes::from_static(head.as_bytes()), client: None });
         (ctx, lines, metrics)
     }
 

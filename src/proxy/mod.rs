@@ -10,6 +10,7 @@ mod closing;
 mod context;
 mod count;
 mod cut_off;
+mod entry;
 mod error;
 mod explanation;
 mod forward;
@@ -45,7 +46,7 @@ pub use self_check::SelfCheck;
 pub use wire::{Awaited, Ended, FindWire, Wire};
 
 use attempts::Broken;
-use context::{Asked, Decided, Head, Served, Serving};
+use context::{Decided, Identity, RawHead, Served, Serving};
 use count::Totals;
 use records::{Both, Records};
 
@@ -117,7 +118,7 @@ impl ProxyHttp for Proxy {
         }
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
-        ctx.asked = Some(Asked {
+        ctx.asked = Some(Identity {
             id: request_id::of(session, config),
             is_explained: explanation::is_due(session, config),
         });
@@ -144,7 +145,7 @@ impl ProxyHttp for Proxy {
                 let is_old = session.req_header().version < Version::HTTP_11;
                 session.as_downstream_mut().set_ignore_info_resp(is_old);
                 plain::forget_case(session.req_header_mut());
-                ctx.unwritten = Head::of(session);
+                ctx.unwritten = RawHead::of(session);
                 Ok(false)
             }
             Some(mut reply) => {

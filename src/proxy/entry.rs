@@ -1,0 +1,90 @@
+//! What the access log says of a request, gathered.
+
+use http::{HeaderName, HeaderValue, Version, header};
+use jiff::Timestamp;
+use pingora_proxy::Session;
+
+use super::{
+    context::{Context, RawHead},
+    count::Totals,
+    line::{Chosen, Line, Plain},
+};
+use crate::http1::head::RequestLine;
+
+impl<'r> Line<'r> {
+    /// The line of a request that has ended.
+    pub(super) fn new(session: &'r Session, totals: &Totals, ctx: &'r Context) -> Self {
+        let head = session.req_header();
+        let header = |name: HeaderName| head.headers.get(name).map(chosen);
+        Self {
+            client: session.client_addr().and_then(|client| client.as_inet()).copied(),
+            method: Some(word(head.method.as_str())),
+            host: header(header::HOST),
+            path: Some(Chosen(head.uri.path().as_bytes())),
+            version: head.version,
+            origin: header(header::ORIGIN),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            ..Self::of(totals, ctx)
+        }
+    }
+
+    /// The line of a request that was cut off, so that its session is gone.
+    pub(super) fn cut_off(head: &'r RawHead, totals: &Totals, ctx: &'r Context) -> Self {
+        let RequestLine { method, target } = RequestLine::of(&head.raw);
+        let header = |name: HeaderName| line_of(&head.raw, &name).map(Chosen);
+        Self {
+            client: head.client.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().copied()),
+            method: method.map(word),
+            host: header(header::HOST),
+            path: target.map(|target| Chosen(target).without_query()),
+            origin: header(header::ORIGIN),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            ..Self::of(totals, ctx)
+        }
+    }
+
+    /// What does not stand in the head.
+    fn of(totals: &Totals, ctx: &'r Context) -> Self {
+        Self {
+            time: Timestamp::now(),
+            request_id: ctx.id().map(|id| Plain(id.as_bytes())),
+            client: None,
+            method: None,
+            host: None,
+            path: None,
+            version: Version::HTTP_11,
+            route: ctx.route_name().map(word),
+            status: totals.status.map(|status| status.as_u16()),
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            duration: totals.duration,
+            upstream: ctx.attempts.endpoint().map(|endpoint| endpoint.address),
+            reason: ctx.decided.cause.map(|cause| word(cause.as_str())),
+            cors_kind: ctx.decided.cors.map(|(kind, _)| word(kind.as_str())),
+            cors_reason: ctx.decided.cors.map(|(_, reason)| word(reason.as_str())),
+            origin: None,
+            referer: None,
+            user_agent: None,
+        }
+    }
+}
+
+/// The first header of this name in a head that Pingora has parsed.
+fn line_of<'h>(head: &'h [u8], name: &HeaderName) -> Option<&'h [u8]> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (called, value) = line.split_at_checked(colon)?;
+        let is_it = called.eq_ignore_ascii_case(name.as_str().as_bytes());
+        is_it.then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
+}
+
+fn chosen(value: &HeaderValue) -> Chosen<'_> {
+    Chosen(value.as_bytes())
+}
+
+fn word(word: &str) -> Plain<'_> {
+    Plain(word.as_bytes())
+}
