@@ -32,7 +32,7 @@ use std::{
 use baseline::{Figure, guard};
 use corsac::{
     load::load,
-    server::{self, Inherited, Memory, ProcessLog, Server, Source},
+    server::{self, Inherited, Memory, ProcessLog, Server, Supply},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
@@ -153,8 +153,8 @@ fn start(origin: SocketAddr) -> Server {
     let files = Memory::new("corsac.toml", &text);
     let (config, _) = load(Path::new("corsac.toml"), &files)
         .unwrap_or_else(|report| panic!("{}", report.to_text(false)));
-    let source = Source { path: "corsac.toml".into(), files: Arc::new(files) };
-    server::start(config, source, &Inherited::Nothing, ProcessLog::default()).unwrap()
+    let supply = Supply { path: "corsac.toml".into(), files: Arc::new(files) };
+    server::start(config, supply, &Inherited::Nothing, ProcessLog::default()).unwrap()
 }
 
 impl Case {

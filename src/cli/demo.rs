@@ -14,7 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::output::{Ended, NO, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Inherited, Memory, ProcessLog, Source},
+    server::{self, Inherited, Memory, ProcessLog, Supply},
 };
 
 const CONFIGURATION: &str = include_str!("demo.toml");
@@ -96,8 +96,8 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Ended {
             return Ok(NO);
         }
     };
-    let source = Source { path: NAME.into(), files: Arc::new(files) };
-    let server = match server::start(config, source, &Inherited::Nothing, ProcessLog::default()) {
+    let supply = Supply { path: NAME.into(), files: Arc::new(files) };
+    let server = match server::start(config, supply, &Inherited::Nothing, ProcessLog::default()) {
         Ok(server) => server,
         Err(error) => {
             complain(&format!("{error}; `corsac demo --listen 127.0.0.1:0` takes a free port"));

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::output::{Ended, NO, complain, print_report};
 use crate::{
     load::load,
-    server::{self, Disk, Inherited, ProcessLog, Source},
+    server::{self, Disk, Inherited, ProcessLog, Supply},
 };
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
@@ -51,8 +51,8 @@ pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Ended {
     if !warnings.is_empty() {
         print_report(&warnings)?;
     }
-    let source = Source { path: path.to_owned(), files: Arc::new(Disk) };
-    match server::start(config, source, &inherited, log) {
+    let supply = Supply { path: path.to_owned(), files: Arc::new(Disk) };
+    match server::start(config, supply, &inherited, log) {
         Ok(server) => Ok(server.run().map_or(NO, |()| ExitCode::SUCCESS)),
         Err(error) => {
             complain(&error.to_string());

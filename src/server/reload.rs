@@ -67,7 +67,7 @@ pub(super) struct Attempt {
 
 /// Where a configuration is read from, again and again.
 #[derive(Clone)]
-pub struct Source {
+pub struct Supply {
     /// The main file.
     pub path: PathBuf,
     /// How files come in.
@@ -86,7 +86,7 @@ struct Wanted {
 
 /// Swaps what is served.
 pub(super) struct Reloader {
-    source: Source,
+    supply: Supply,
     snapshots: Arc<SnapshotCell>,
     metrics: Metrics,
     notifier: Arc<Notifier>,
@@ -101,9 +101,9 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// For the configuration of `source`, which `snapshots` serves already.
+    /// For the configuration of `supply`, which `snapshots` serves already.
     pub(super) fn new(
-        source: Source,
+        supply: Supply,
         snapshots: Arc<SnapshotCell>,
         metrics: Metrics,
         notifier: Arc<Notifier>,
@@ -115,7 +115,7 @@ impl Reloader {
         let last = Mutex::new(Attempt { at: SystemTime::now(), hash, refused: None });
         let looked_for = Mutex::new(Arc::clone(&serving.config().looked_for));
         Self {
-            source,
+            supply,
             snapshots,
             metrics,
             notifier,
@@ -134,7 +134,7 @@ impl Reloader {
 
     /// Where the configuration is.
     pub(super) fn path(&self) -> &Path {
-        &self.source.path
+        &self.supply.path
     }
 
     /// How the last attempt ended.
@@ -192,8 +192,8 @@ impl Reloader {
         // A file event may turn out to be no change; whoever asks is answered at once.
         let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
         let known = (trigger == Trigger::File).then(|| self.last().hash);
-        let (source, current) = (self.source.clone(), self.snapshots.load());
-        let read = aside(move || Read::new(&source, current.config(), known.as_deref())).await;
+        let (supply, current) = (self.supply.clone(), self.snapshots.load());
+        let read = aside(move || Read::new(&supply, current.config(), known.as_deref())).await;
         // A panic is a bug, and no reason to stop serving.
         let read = read.unwrap_or_else(|_| Read::bug(self.looked_for()));
         let Read { hash, looked_for, outcome } = read;
@@ -312,8 +312,8 @@ struct Change {
 impl Read {
     /// Reads the configuration, and compares it unless its hash is the one that is
     /// `known`.
-    fn new(source: &Source, running: &Config, known: Option<&str>) -> Self {
-        let loaded = load(&source.path, &*source.files);
+    fn new(supply: &Supply, running: &Config, known: Option<&str>) -> Self {
+        let loaded = load(&supply.path, &*supply.files);
         let (Ok((_, report)) | Err(report)) = &loaded;
         let (hash, looked_for) = (report.hash(), Arc::clone(report.looked_for()));
         if known == Some(&*hash) {
@@ -385,9 +385,9 @@ mod tests {
                 }
             }
         });
-        let source = Source { path: "corsac.toml".into(), files: Arc::new(files) };
+        let supply = Supply { path: "corsac.toml".into(), files: Arc::new(files) };
         let notifier = Arc::new(Notifier::new());
-        let reloader = Arc::new(Reloader::new(source, snapshots, metrics, notifier, resolver));
+        let reloader = Arc::new(Reloader::new(supply, snapshots, metrics, notifier, resolver));
         let refreshing = tokio::spawn({
             let reloader = Arc::clone(&reloader);
             async move { reloader.refresh_addresses().await }

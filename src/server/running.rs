@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
-use pingora::time::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
@@ -34,14 +33,13 @@ use super::{
     },
     access_log,
     admin::{self, status::State},
+    intake::Intake,
     process_log::ProcessLog,
-    reload::{self, Reloader, Source},
+    reload::{self, Reloader, Supply},
     signals::Signals,
     supply::watcher,
     systemd::{Notifier, watchdog},
-    upgrade::{
-        Elders, HandedOver, Predecessor, Received, Step, Takeover, Upgrader, pause_at, steps::new,
-    },
+    upgrade::{Elders, HandedOver, Predecessor, Step, Upgrader, pause_at, steps::new},
     upstreams::resolve::Resolver,
 };
 use crate::{
@@ -101,18 +99,6 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Where the sockets come from that are there already.
-#[derive(Debug)]
-pub enum Inherited {
-    /// There are none.
-    Nothing,
-    /// From systemd, where it passes any. The process must not have a second thread
-    /// yet, since they are taken out of the environment.
-    FromSystemd,
-    /// From the process that this one replaces.
-    FromPredecessor(Takeover),
-}
-
 /// A process that serves.
 pub struct Server {
     /// For all but requests: signals, reloads, the watcher, the upgrade.
@@ -129,8 +115,8 @@ pub struct Server {
     pub(super) closing: Closing,
     /// True: no connection is accepted any more.
     pub(super) stop: watch::Sender<bool>,
-    /// The same for the admin listener, which serves through a stop.
-    stop_admin: watch::Sender<bool>,
+    /// The admin listener's, which accepts through a stop.
+    admin_intake: Arc<Intake>,
     pub(super) replaced: mpsc::Receiver<HandedOver>,
     /// Disconnects when whoever asked on the admin socket has an answer.
     pub(super) answered: mpsc::Receiver<()>,
@@ -138,72 +124,13 @@ pub struct Server {
     pub(super) log: ProcessLog,
 }
 
-/// Starts to serve: when this returns, it was seen that every listener of the
-/// configuration answers. `source` is where the configuration came from, to be read
-/// again; `log` is where the lines of the `log` facade go.
-///
-/// # Errors
-/// Nothing is served: a listener is not to be had, or the system refuses.
-pub fn start(
-    config: Config,
-    source: Source,
-    inherited: &Inherited,
-    log: ProcessLog,
-) -> Result<Server, StartError> {
-    // While there is but one thread.
-    let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
-        Given::by_systemd()
-    } else {
-        Given::default()
-    };
-    // The runtime's timers: Pingora's own take longer to set, and a thread that wakes up a
-    // hundred times a second. It takes those still for what is under a second.
-    set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("control")
-        .enable_all()
-        .build()?;
-    let _context = runtime.handle().clone().enter();
-    // Before anything is bound, so that no signal finds its default action.
-    let signals = Signals::new()?;
-    let (predecessor, received) = match inherited {
-        Inherited::FromPredecessor(takeover) => {
-            let (predecessor, received) = runtime.block_on(Predecessor::receive(takeover))?;
-            (Some(predecessor), received)
-        }
-        Inherited::FromSystemd | Inherited::Nothing => (None, Received::nothing_but(by_systemd)),
-    };
-    let Received { mut sockets, self_check, carried, elders } = received;
-    let listeners = bind(&config, &mut sockets)?;
-    let admin = admin::Listeners::bind(&config.admin, &mut sockets)?;
-    if predecessor.is_some() {
-        runtime.block_on(pause_at(Step::Bound));
-    }
-    let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
-    let mut server = Server::new(runtime, signals, config, source, shared, self_check, log)?;
-    carried.apply(&server.state.reloader.serving(), &server.state.metrics);
-    // From here on clients may have come, who are served before the process ends.
-    let live = server
-        .accept(listeners)
-        .map_err(StartError::from)
-        .and_then(|()| server.go_live(admin, predecessor, elders, sockets));
-    match live {
-        Ok(()) => Ok(server),
-        Err(error) => {
-            server.withdraw();
-            Err(error)
-        }
-    }
-}
-
 impl Server {
     /// Everything but what listens.
-    fn new(
+    pub(super) fn new(
         runtime: Runtime,
         signals: Signals,
         config: Config,
-        source: Source,
+        supply: Supply,
         sockets: Vec<Shared>,
         self_check: SelfCheck,
         log: ProcessLog,
@@ -224,7 +151,7 @@ impl Server {
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let notifier = Arc::new(Notifier::new());
         let reloader = Reloader::new(
-            source,
+            supply,
             Arc::clone(&snapshots),
             metrics.clone(),
             Arc::clone(&notifier),
@@ -241,14 +168,14 @@ impl Server {
             reserved_from,
         );
         let elders = Arc::new(Elders::new(Arc::clone(&reloader), metrics.clone()));
-        let stop_admin = watch::Sender::new(false);
+        let admin_intake = Arc::new(Intake::new());
         let (upgrader, replaced) = Upgrader::new(
             Arc::clone(&reloader),
             metrics.clone(),
             sockets,
             self_check.clone(),
             Arc::clone(&elders),
-            stop_admin.clone(),
+            Arc::clone(&admin_intake),
             Arc::clone(&notifier),
         );
         let workers = (0..threads).map(|_| http_proxy(&settings, proxy.clone()));
@@ -268,7 +195,7 @@ impl Server {
             connections,
             accepting: JoinSet::new(),
             stop: watch::Sender::new(false),
-            stop_admin,
+            admin_intake,
             replaced,
             answered: mpsc::channel(1).1,
             writer,
@@ -277,7 +204,7 @@ impl Server {
     }
 
     /// Accepts from now on.
-    fn accept(&mut self, listeners: Vec<Bound>) -> io::Result<()> {
+    pub(super) fn accept(&mut self, listeners: Vec<Bound>) -> io::Result<()> {
         for listener in listeners {
             log::info!("listening on {} ({})", listener.address, listener.name);
             self.addresses.push(listener.address);
@@ -307,7 +234,7 @@ impl Server {
 
     /// Takes the service over from the process that had it, if one had, and begins
     /// what only the process does that serves.
-    fn go_live(
+    pub(super) fn go_live(
         &mut self,
         admin: admin::Listeners,
         predecessor: Option<Predecessor>,
@@ -371,8 +298,7 @@ impl Server {
                 match (act, predecessor) {
                     (new::Act::ServeAdmin, _) => {
                         if let Some(admin) = admin.take() {
-                            self.answered =
-                                admin.serve(&self.state, self.stop_admin.subscribe())?;
+                            self.answered = admin.serve(&self.state, &self.admin_intake)?;
                         }
                     }
                     (new::Act::BeMain, None) => self.state.notifier.ready(),
@@ -423,13 +349,4 @@ fn settings() -> Arc<ServerConf> {
 fn threads(config: &Config) -> usize {
     let threads = config.server.threads.or_else(|| available_parallelism().ok());
     threads.map_or(1, NonZeroUsize::get)
-}
-
-fn bind(config: &Config, given: &mut Given) -> Result<Vec<Bound>, BindError> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let name = format!("listeners.{}", listener.name);
-        bound.extend(Bound::all(&name, &listener.addresses, given)?);
-    }
-    Ok(bound)
 }

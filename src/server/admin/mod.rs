@@ -27,12 +27,7 @@ use pingora_core::{
     protocols::{http::ServerSession, l4::stream::Stream},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    net::UnixListener,
-    runtime::Builder,
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use tokio::{net::UnixListener, runtime::Builder, sync::mpsc, time::sleep};
 
 use crate::{
     config::{Admin, AdminAddress},
@@ -45,6 +40,7 @@ use crate::{
             sockets::{Address, Description, Given, Shared},
             workers::Seat,
         },
+        intake::{Accepting, Intake},
         reload::Trigger,
         upgrade::UpgradeRequest,
     },
@@ -93,14 +89,14 @@ impl Listeners {
         self.tcp.iter().map(Bound::shared).chain(self.unix.iter().map(Socket::shared))
     }
 
-    /// Serves them on a thread of their own, until `stop` turns true. Connections that
+    /// Serves them on a thread of their own, until `intake` is closed. Connections that
     /// are open then are served until the process ends; what is returned disconnects
     /// with the last one of a socket, so that whoever told the process to go can still
     /// be answered.
     pub(in crate::server) fn serve(
         self,
         state: &Arc<State>,
-        stop: watch::Receiver<bool>,
+        intake: &Intake,
     ) -> io::Result<mpsc::Receiver<()>> {
         let (held, answered) = mpsc::channel(1);
         if self.tcp.is_empty() && self.unix.is_empty() {
@@ -111,11 +107,14 @@ impl Listeners {
             Arc::new(HttpServer::new_app(Endpoints { state: Arc::clone(state), privileged }))
         };
         let (open, privileged) = (app(false), app(true));
+        let tcp: Vec<_> = self.tcp.into_iter().map(|bound| (bound, intake.accepting())).collect();
+        let unix: Vec<_> =
+            self.unix.into_iter().map(|socket| (socket, intake.accepting())).collect();
         let metrics = state.metrics.clone();
-        for bound in &self.tcp {
+        for (bound, _) in &tcp {
             log::info!("admin listens on {}", bound.address);
         }
-        for socket in &self.unix {
+        for (socket, _) in &unix {
             log::info!("admin listens on unix:{}", socket.path.display());
         }
         std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -123,12 +122,12 @@ impl Listeners {
                 let noted = Arc::new(Connections::default());
                 tokio::spawn(Arc::clone(&noted).sweep());
                 let gate = Gate::plain(NAME, &noted, &metrics);
-                for bound in self.tcp {
-                    let seat = Seat::only(Arc::clone(&open));
-                    tokio::spawn(bound.serve(seat, stop.clone(), Arc::clone(&gate)));
+                for (bound, accepting) in tcp {
+                    let (seat, gate) = (Seat::only(Arc::clone(&open)), Arc::clone(&gate));
+                    tokio::spawn(async move { bound.serve(seat, accepting.stop(), gate).await });
                 }
-                for socket in self.unix {
-                    tokio::spawn(socket.serve(Arc::clone(&privileged), stop.clone(), held.clone()));
+                for (socket, accepting) in unix {
+                    tokio::spawn(socket.serve(Arc::clone(&privileged), accepting, held.clone()));
                 }
                 drop(held);
                 std::future::pending::<()>().await;
@@ -185,7 +184,7 @@ impl Socket {
     async fn serve<A>(
         self,
         app: Arc<A>,
-        mut stop: watch::Receiver<bool>,
+        mut accepting: Accepting,
         open: mpsc::Sender<()>,
     ) -> io::Result<()>
     where
@@ -197,7 +196,7 @@ impl Socket {
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+                () = accepting.closed() => return Ok(()),
                 accepted = listener.accept() => accepted,
             };
             let stream = match accepted {
@@ -213,7 +212,7 @@ impl Socket {
                 }
             };
             has_complained = false;
-            let (app, stop, open) = (Arc::clone(&app), stop.clone(), open.clone());
+            let (app, stop, open) = (Arc::clone(&app), accepting.stop(), open.clone());
             tokio::spawn(async move {
                 app.process_new(Box::new(Stream::from(stream)), &stop).await;
                 drop(open);

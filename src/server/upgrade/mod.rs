@@ -46,7 +46,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{accept::sockets::Shared, reload::Reloader, systemd::Notifier};
+use super::{accept::sockets::Shared, intake::Intake, reload::Reloader, systemd::Notifier};
 use crate::{carried::Carried, metrics::Metrics, proxy::SelfCheck};
 use successor::Offer;
 
@@ -79,8 +79,7 @@ pub(super) struct Upgrader {
     /// Whether the service was handed over already.
     turn: Mutex<bool>,
     handed_over: mpsc::Sender<HandedOver>,
-    /// True: the admin listener accepts nothing more.
-    stop_admin: watch::Sender<bool>,
+    admin_intake: Arc<Intake>,
     notifier: Arc<Notifier>,
     /// True: this process stops, and starts no other.
     withdrawn: watch::Sender<bool>,
@@ -101,7 +100,7 @@ impl Upgrader {
         sockets: Vec<Shared>,
         self_check: SelfCheck,
         elders: Arc<Elders>,
-        stop_admin: watch::Sender<bool>,
+        admin_intake: Arc<Intake>,
         notifier: Arc<Notifier>,
     ) -> (Self, mpsc::Receiver<HandedOver>) {
         let (handed_over, receiver) = mpsc::channel(1);
@@ -114,7 +113,7 @@ impl Upgrader {
             elders,
             turn: Mutex::new(false),
             handed_over,
-            stop_admin,
+            admin_intake,
             notifier,
             withdrawn: watch::Sender::new(false),
         };
@@ -122,8 +121,6 @@ impl Upgrader {
     }
 
     /// Replaces this process. Returns who serves now, in one line.
-    ///
-    /// It is to run on the thread of the admin listener.
     ///
     /// # Errors
     /// Why not. The new process has ended, if there was one, and this one serves on.
@@ -139,10 +136,8 @@ impl Upgrader {
                 *handed_over = true;
                 let summary = successor.to_string();
                 log::info!("upgraded: {summary}");
-                // Whoever reads this summary, and asks for more, asks the new process:
-                // the tasks that accept have ended when this one goes on.
-                self.stop_admin.send_replace(true);
-                tokio::task::yield_now().await;
+                // Whoever reads this summary, and asks for more, asks the new process.
+                self.admin_intake.close().await;
                 let (accepting, ended) = oneshot::channel();
                 // There is room for the one that there is.
                 let _ = self.handed_over.try_send(HandedOver { to: successor, accepting });
