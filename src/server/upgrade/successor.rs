@@ -206,9 +206,11 @@ impl Successor {
                 Ok(Some((Message::Failed(reason), _))) => (Event::Failed, reason),
                 Ok(Some((other, _))) => (Event::Failed, out_of_turn(&format!("{other:?}"))),
                 Ok(None) => (Event::Ended, self.how_it_ended().await),
-                Err(error) => {
+                Err(error) if matches!(state, State::Offering | State::Committing) => {
                     (Event::Failed, format!("the new process is not understood: {error}"))
                 }
+                // A channel that is broken may stay so: time will tell.
+                Err(_) => std::future::pending().await,
             };
         }
     }
