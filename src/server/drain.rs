@@ -17,12 +17,12 @@ pub(super) struct Drain {
     signals_expected: usize,
     /// Whoever is in charge wants this process to end.
     is_stopping: bool,
-    successor: Successor,
+    successor: Instead,
 }
 
 /// The process that serves instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Successor {
+enum Instead {
     /// There is none, or it was told to stop.
     None,
     Serves,
@@ -65,7 +65,7 @@ impl Drain {
             deadline: now + limit,
             signals_expected: 0,
             is_stopping: true,
-            successor: Successor::None,
+            successor: Instead::None,
         }
     }
 
@@ -75,7 +75,7 @@ impl Drain {
             deadline: now + limit,
             signals_expected: 1,
             is_stopping: false,
-            successor: Successor::Serves,
+            successor: Instead::Serves,
         }
     }
 
@@ -86,7 +86,7 @@ impl Drain {
 
     /// Whether another process serves, and is to be watched.
     pub(super) fn has_successor(&self) -> bool {
-        self.successor == Successor::Serves
+        self.successor == Instead::Serves
     }
 
     /// Whether this process is told to end, so that the end of others is no surprise.
@@ -96,7 +96,7 @@ impl Drain {
 
     /// Whether nobody serves any more, though nobody wanted that.
     pub(super) fn has_lost_successor(&self) -> bool {
-        self.successor == Successor::Lost
+        self.successor == Instead::Lost
     }
 
     /// What comes of an event.
@@ -115,14 +115,14 @@ impl Drain {
                 }
             }
             Event::SuccessorStops => {
-                self.successor = Successor::None;
+                self.successor = Instead::None;
                 // systemd signals all processes, and once more those that are left when
                 // the main one has gone.
                 self.signals_expected += 1;
             }
-            Event::SuccessorEnded if self.is_stopping => self.successor = Successor::None,
+            Event::SuccessorEnded if self.is_stopping => self.successor = Instead::None,
             Event::SuccessorEnded => {
-                self.successor = Successor::Lost;
+                self.successor = Instead::Lost;
                 self.hurry(now);
             }
         }

@@ -25,7 +25,7 @@ mod systemd;
 mod upgrade;
 mod upstreams;
 
-pub use admin::{Ask, ENDPOINTS, Endpoint, LiveRequest, Place};
+pub use admin::{Ask, ENDPOINTS, Endpoint, LiveRequest, Reach};
 pub use echo::start_echo;
 pub use process_log::ProcessLog;
 pub use reload::Supply;

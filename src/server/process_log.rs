@@ -33,10 +33,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// The near end, to be written into a whole line at a time. Clones share it. Before a
 /// server starts its thread, and once that has ended, lines go straight to stderr.
 #[derive(Clone, Debug, Default)]
-pub struct ProcessLog(Arc<Shared>);
+pub struct ProcessLog(Arc<Guarded>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Guarded {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -130,7 +130,7 @@ impl Write for ProcessLog {
     }
 }
 
-impl Shared {
+impl Guarded {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -34,7 +34,7 @@ pub enum Ask {
 
 /// Where something can be asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Place {
+pub enum Reach {
     /// On addresses and on the socket.
     Anywhere,
     /// On the socket: whoever can open it may also change what is served.
@@ -51,7 +51,7 @@ pub struct Endpoint {
     /// At which path.
     pub path: &'static str,
     /// Where.
-    pub place: Place,
+    pub reach: Reach,
     /// How many bytes a request may bring.
     pub body_max: usize,
     /// What the answer says, for people.
@@ -59,11 +59,11 @@ pub struct Endpoint {
 }
 
 const fn get(ask: Ask, path: &'static str, says: &'static str) -> Endpoint {
-    Endpoint { ask, method: "GET", path, place: Place::Anywhere, body_max: 0, says }
+    Endpoint { ask, method: "GET", path, reach: Reach::Anywhere, body_max: 0, says }
 }
 
 const fn post(ask: Ask, path: &'static str, body_max: usize, says: &'static str) -> Endpoint {
-    Endpoint { ask, method: "POST", path, place: Place::Socket, body_max, says }
+    Endpoint { ask, method: "POST", path, reach: Reach::Socket, body_max, says }
 }
 
 /// A request to explain has headers; one to upgrade a path.
@@ -111,7 +111,7 @@ pub(super) fn find(
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, list()));
     };
-    if endpoint.place == Place::Socket && !on_socket {
+    if endpoint.reach == Reach::Socket && !on_socket {
         let why = "this is served on the admin socket alone\n";
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
@@ -157,8 +157,8 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What there is, for whoever asks for something else.
 fn list() -> String {
     let mut list = "this is not served; there are\n".to_owned();
-    for Endpoint { method, path, place, says, .. } in ENDPOINTS {
-        let on = if place == Place::Socket { " (on the socket alone)" } else { "" };
+    for Endpoint { method, path, reach, says, .. } in ENDPOINTS {
+        let on = if reach == Reach::Socket { " (on the socket alone)" } else { "" };
         // Writing to a text cannot fail.
         let _ = writeln!(list, "{method:4} {path:8} {says}{on}");
     }

@@ -45,7 +45,7 @@ use crate::{
         upgrade::UpgradeRequest,
     },
 };
-pub use endpoints::{Ask, ENDPOINTS, Endpoint, Place};
+pub use endpoints::{Ask, ENDPOINTS, Endpoint, Reach};
 use endpoints::{Refusal, find};
 use status::State;
 
@@ -58,7 +58,7 @@ const NAME: &str = "admin.listen";
 /// The bound admin listeners, not served yet.
 pub(in crate::server) struct Listeners {
     tcp: Vec<Bound>,
-    unix: Vec<Socket>,
+    unix: Vec<OwnerSocket>,
 }
 
 impl Listeners {
@@ -72,8 +72,8 @@ impl Listeners {
                 }
                 AdminAddress::Unix(path) => {
                     let socket = match given.claim_path(path) {
-                        Some(given) => Socket::given(path, given.descriptor),
-                        None => Socket::bind(path),
+                        Some(given) => OwnerSocket::given(path, given.descriptor),
+                        None => OwnerSocket::bind(path),
                     };
                     listeners.unix.push(socket.map_err(|cause| {
                         BindError::new(NAME, &path.display().to_string(), in_words(cause))
@@ -86,7 +86,7 @@ impl Listeners {
 
     /// What it takes to hand them on.
     pub(in crate::server) fn shared(&self) -> impl Iterator<Item = Shared> {
-        self.tcp.iter().map(Bound::shared).chain(self.unix.iter().map(Socket::shared))
+        self.tcp.iter().map(Bound::shared).chain(self.unix.iter().map(OwnerSocket::shared))
     }
 
     /// Serves them on a thread of their own, until `intake` is closed. Connections that
@@ -138,14 +138,14 @@ impl Listeners {
 }
 
 /// A bound Unix socket that its owner alone can use.
-struct Socket {
+struct OwnerSocket {
     path: PathBuf,
     listener: std::os::unix::net::UnixListener,
     /// Another descriptor of it, to be handed on.
     held: Arc<OwnedFd>,
 }
 
-impl Socket {
+impl OwnerSocket {
     /// Binds under another name first, for between `bind` and `chmod` a socket is
     /// open to whom the umask lets in. The rename also replaces what a crashed
     /// process has left.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
-use corsac::server::{ENDPOINTS, Endpoint, Place};
+use corsac::server::{ENDPOINTS, Endpoint, Reach};
 use serde_json::Value;
 
 use super::read;
@@ -90,16 +90,16 @@ fn every_endpoint_answers_as_its_row_says() {
             (cells[1], cells[2].trim_matches('`'), cells[3])
         })
         .collect();
-    let known = ENDPOINTS.map(|Endpoint { method, path, place, .. }| match place {
-        Place::Anywhere => (method, path, "anywhere"),
-        Place::Socket => (method, path, "socket"),
+    let known = ENDPOINTS.map(|Endpoint { method, path, reach, .. }| match reach {
+        Reach::Anywhere => (method, path, "anywhere"),
+        Reach::Socket => (method, path, "socket"),
     });
     assert_eq!(documented, known);
-    for Endpoint { method, path, place, .. } in ENDPOINTS {
+    for Endpoint { method, path, reach, .. } in ENDPOINTS {
         let other = if method == "GET" { "POST" } else { "GET" };
-        let (expected, by_another) = match place {
-            Place::Anywhere => (200, 405),
-            Place::Socket => (403, 403),
+        let (expected, by_another) = match reach {
+            Reach::Anywhere => (200, 405),
+            Reach::Socket => (403, 403),
         };
         let status = |method: &str| Call::new(admin, method, path).send().status;
         assert_eq!((status(method), status(other)), (expected, by_another), "{path}");
