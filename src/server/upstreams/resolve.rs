@@ -89,17 +89,27 @@ impl Resolver {
 
     fn tell_changes(&self, failing: HashMap<NodeAddress, String>, addresses: &Addresses) {
         let mut before = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, reason) in failing.iter().filter(|(name, _)| !before.contains(name)) {
-            log::warn!("upstream node {name} does not resolve: {reason}");
-        }
-        // Others are gone from the configuration.
-        let again =
-            |name: &&NodeAddress| !failing.contains_key(name) && addresses.contains_key(name);
-        for name in before.iter().filter(again) {
-            log::info!("upstream node {name} resolves again");
+        for line in changes(&before, &failing, addresses) {
+            log::warn!("upstream node {line}");
         }
         *before = failing.into_keys().collect();
     }
+}
+
+/// What has changed, a line each: names that fail from now on, and those that do not any
+/// more.
+fn changes(
+    before: &HashSet<NodeAddress>,
+    failing: &HashMap<NodeAddress, String>,
+    addresses: &Addresses,
+) -> Vec<String> {
+    let fails = failing.iter().filter(|(name, _)| !before.contains(name));
+    let fails = fails.map(|(name, reason)| format!("{name} does not resolve: {reason}"));
+    // Others are gone from the configuration.
+    let is_found =
+        |name: &&NodeAddress| !failing.contains_key(name) && addresses.contains_key(name);
+    let again = before.iter().filter(is_found).map(|name| format!("{name} resolves again"));
+    fails.chain(again).collect()
 }
 
 fn names(config: &Config) -> HashSet<NodeAddress> {
@@ -139,5 +149,21 @@ mod tests {
         config.upstreams.clear();
         assert_eq!(resolver.resolve(&config, &before).await, Addresses::new());
         assert!(resolver.failing.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_change_is_said_once() {
+        let name = NodeAddress::Name("app.internal".into(), 80);
+        let (fine, failing) = (HashSet::new(), HashSet::from([name.clone()]));
+        let now = HashMap::from([(name.clone(), "no answer".to_owned())]);
+        let nothing = Addresses::new();
+        let begins = changes(&fine, &now, &nothing);
+        assert_eq!(begins, ["app.internal:80 does not resolve: no answer"]);
+        assert_eq!(changes(&failing, &now, &nothing), [""; 0], "it goes on");
+        let found = Addresses::from([(name, Box::from([([127, 0, 0, 1], 80).into()]))]);
+        let ends = changes(&failing, &HashMap::new(), &found);
+        assert_eq!(ends, ["app.internal:80 resolves again"]);
+        let gone = changes(&failing, &HashMap::new(), &nothing);
+        assert_eq!(gone, [""; 0], "nothing names it any more");
     }
 }
