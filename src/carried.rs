@@ -22,7 +22,7 @@ use crate::config::Upstream;
 use crate::diagnose::codes;
 use crate::metrics::Metrics;
 use crate::metrics::cells::Counted;
-use crate::metrics::definitions::{self, Definition, Kind};
+use crate::metrics::definitions::{self, Definition, MetricKind};
 use crate::refused::RefusedOrigin;
 use crate::snapshot::Snapshot;
 
@@ -194,7 +194,7 @@ impl Carried {
                 });
             };
             // A histogram of other buckets begins anew: its count would disagree with its sum.
-            if metric.kind == Kind::Histogram {
+            if metric.kind == MetricKind::Histogram {
                 let mut known = 0;
                 each(&mut |_, _| known += 1);
                 if known < words.len() {

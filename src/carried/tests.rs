@@ -59,7 +59,7 @@ impl Process {
             let metric = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
             definitions::ALL
                 .iter()
-                .any(|known| known.kind != Kind::Gauge && metric.starts_with(known.name))
+                .any(|known| known.kind != MetricKind::Gauge && metric.starts_with(known.name))
         };
         let text = self.metrics.render();
         let kept: Vec<&str> = text.lines().filter(kept).collect();

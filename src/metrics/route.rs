@@ -19,11 +19,11 @@ use crate::cors::{Kind, Mode, Overridden, Reason};
 pub struct RouteMetrics {
     /// The service's name, and the route's.
     labels: [Box<str>; 2],
-    counts: OnceLock<Box<Counts>>,
+    counts: OnceLock<Box<RouteCounts>>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct RouteCounts {
     requests: Statuses,
     duration: Durations,
     bytes: Cells<{ Direction::ALL.len() }>,
@@ -112,15 +112,15 @@ impl RouteMetrics {
         self.made().reports.add(index, 1);
     }
 
-    fn made(&self) -> &Counts {
+    fn made(&self) -> &RouteCounts {
         self.counts.get_or_init(Box::default)
     }
 }
 
 impl Counted for RouteMetrics {
-    type Counts = Counts;
+    type Counts = RouteCounts;
 
-    const FAMILIES: &'static [Family<Counts>] = &[
+    const FAMILIES: &'static [Family<RouteCounts>] = &[
         (&definitions::REQUESTS, |counts, visit| counts.requests.visit(visit)),
         (&definitions::REQUEST_DURATION, |counts, visit| counts.duration.visit(visit)),
         (&definitions::BYTES, |counts, visit| {
@@ -144,7 +144,7 @@ impl Counted for RouteMetrics {
         &self.labels
     }
 
-    fn counts(&self) -> Option<&Counts> {
+    fn counts(&self) -> Option<&RouteCounts> {
         self.counts.get().map(AsRef::as_ref)
     }
 

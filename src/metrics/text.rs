@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::cells::{Counted, Family};
-use super::definitions::{Definition, Kind};
+use super::definitions::{Definition, MetricKind};
 use super::durations;
 
 /// Text to which metrics are added.
@@ -36,8 +36,8 @@ impl Text {
             let mut lines = Lines { text: &mut self.0, metric: family.0, begun: false };
             for &counted in all {
                 match family.0.kind {
-                    Kind::Histogram => lines.histogram(counted, family),
-                    Kind::Counter | Kind::Gauge => lines.counters(counted, family),
+                    MetricKind::Histogram => lines.histogram(counted, family),
+                    MetricKind::Counter | MetricKind::Gauge => lines.counters(counted, family),
                 }
             }
         }

@@ -10,11 +10,11 @@ use super::durations::Durations;
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     labels: [Box<str>; 1],
-    counts: Counts,
+    counts: UpstreamCounts,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct UpstreamCounts {
     duration: Durations,
     errors: Cells<{ UpstreamError::ALL.len() }>,
     retries: Cells<1>,
@@ -53,7 +53,7 @@ impl UpstreamMetrics {
     /// Of the upstream of that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { labels: [name.into()], counts: Counts::default() }
+        Self { labels: [name.into()], counts: UpstreamCounts::default() }
     }
 
     /// The upstream's name.
@@ -80,9 +80,9 @@ impl UpstreamMetrics {
 }
 
 impl Counted for UpstreamMetrics {
-    type Counts = Counts;
+    type Counts = UpstreamCounts;
 
-    const FAMILIES: &'static [Family<Counts>] = &[
+    const FAMILIES: &'static [Family<UpstreamCounts>] = &[
         (&definitions::UPSTREAM_DURATION, |counts, visit| counts.duration.visit(visit)),
         (&definitions::UPSTREAM_ERRORS, |counts, visit| {
             counts.errors.visit(UpstreamError::ALL.map(|error| [error.as_str()]), visit);
@@ -98,7 +98,7 @@ impl Counted for UpstreamMetrics {
         &self.labels
     }
 
-    fn counts(&self) -> Option<&Counts> {
+    fn counts(&self) -> Option<&UpstreamCounts> {
         Some(&self.counts)
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use corsac::metrics::definitions::{ALL, Kind};
+use corsac::metrics::definitions::{ALL, MetricKind};
 use regex::Regex;
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ fn mistakes(query: &str) -> Vec<String> {
         let of_histogram = ["_bucket", "_sum", "_count"]
             .iter()
             .filter_map(|suffix| name.strip_suffix(suffix))
-            .find(|base| known.get(base).is_some_and(|it| it.0 == Kind::Histogram.as_str()));
+            .find(|base| known.get(base).is_some_and(|it| it.0 == MetricKind::Histogram.as_str()));
         let is_bare_histogram = known.get(name).is_some_and(|it| it.0 == "histogram");
         let Some((_, labels)) = known.get(of_histogram.unwrap_or(name)) else {
             wrong.push(format!("{name} does not exist"));

@@ -50,8 +50,7 @@ const CIRCLES: &[(&str, &str, &str)] = &[
 ];
 
 /// Types of one name that are to have two.
-const HOMONYMS: [&str; 8] =
-    ["AccessLog", "Answer", "Counts", "Kind", "Node", "Server", "Source", "Takeover"];
+const HOMONYMS: [&str; 6] = ["AccessLog", "Answer", "Node", "Server", "Source", "Takeover"];
 
 /// What only some modules may name, and why the others must not.
 #[rustfmt::skip]
