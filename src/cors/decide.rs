@@ -280,13 +280,13 @@ impl Policy {
             let judgement = Judgement::default();
             return Admission { judgement, kind, reason, answer: None, hands_on: false };
         }
-        let hands_on = is_preflight && self.hands_on(reason);
+        let hands_on = is_preflight && self.hands_on(reason, headers);
         Admission { judgement: self.judgement(origin, judged), kind, reason, answer, hands_on }
     }
 
     /// Whether a preflight with this reason is the application's to answer. What no browser
-    /// sends is not handed on: it could mislead whatever parses it next.
-    fn hands_on(&self, reason: Option<Reason>) -> bool {
+    /// sends is not handed on, whatever its origin: it could mislead what parses it next.
+    fn hands_on(&self, reason: Option<Reason>, headers: &HeaderMap) -> bool {
         let refused = matches!(
             reason,
             Some(
@@ -296,7 +296,10 @@ impl Policy {
                     | Reason::HeaderNotAllowed
             )
         );
-        refused && self.preflight == PreflightMode::Upstream
+        self.preflight == PreflightMode::Upstream
+            && refused
+            && requested_method(headers).is_some()
+            && Requested::of(headers).is_ok()
     }
 
     /// Whether the edge answers probes (see [`is_probe`]): a policy that only reports

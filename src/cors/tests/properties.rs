@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
+    ORIGIN,
 };
 use http::{HeaderMap, Method, StatusCode};
 use proptest::prelude::*;
@@ -244,6 +245,45 @@ proptest! {
             let (_, head) = answer(&policy, &sent, &actual, &HeaderMap::new());
             let verdict = page.check_response(&head);
             prop_assert_eq!(admission.reason == Some(Reason::Ok), verdict.is_ok(), "{:?} {:?}", verdict, head);
+        }
+    }
+
+    /// A preflight that is handed on gets through no more than the policy says, whatever
+    /// the application answers, unless the policy defers to it.
+    #[test]
+    fn handing_on_keeps_the_promise(
+        spec in spec(),
+        origin in prop_oneof![8 => origin(), 1 => Just("null".to_owned())],
+        method in select(METHODS),
+        headers in prop::collection::vec(select(HEADERS), 0..4),
+    ) {
+        let upstream_cors = match spec.upstream_cors {
+            UpstreamCors::Defer => UpstreamCors::Override,
+            other => other,
+        };
+        let spec = PolicySpec { preflight: PreflightMode::Upstream, upstream_cors, ..spec };
+        let Ok((policy, _)) = Policy::new(&spec) else { return Ok(()) };
+        let headers: Vec<(&str, &str)> = headers.into_iter().map(|name| (name, "{")).collect();
+        let page = Page { origin: &origin, method, headers: &headers, credentials: policy.credentials() };
+        let Some(asked) = page.preflight() else { return Ok(()) };
+        let names = asked.headers.join(",");
+        let preflight: HeaderMap = [
+            (ORIGIN, origin.as_str()),
+            (ACCESS_CONTROL_REQUEST_METHOD, &asked.method),
+            (ACCESS_CONTROL_REQUEST_HEADERS, &names),
+        ].into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect();
+        let admission = policy.admit(&Method::OPTIONS, &preflight, None);
+        prop_assert_eq!(admission.hands_on, admission.reason != Some(Reason::Ok));
+        if admission.hands_on {
+            // All that an application can say.
+            let mut head: HeaderMap = [
+                (ACCESS_CONTROL_ALLOW_ORIGIN, origin.as_str()),
+                (ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+                (ACCESS_CONTROL_ALLOW_METHODS, &asked.method),
+                (ACCESS_CONTROL_ALLOW_HEADERS, &names),
+            ].into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect();
+            policy.stamp(&admission.judgement, &head).apply(&mut head);
+            prop_assert!(page.check_preflight(StatusCode::OK, &head).is_err(), "{:?}", head);
         }
     }
 
