@@ -102,7 +102,7 @@ impl<T> Table<T> {
             let fit = route.check(head);
             tell(&route.value, fit);
             match fit {
-                Fit::Taken => return ControlFlow::Break(Match::Found(&route.value)),
+                Fit::Taken => return ControlFlow::Break((&route.value, true)),
                 Fit::Method => {
                     refused_a_method = true;
                     if but_for_method.is_none() && answers(&route.value) {
@@ -112,12 +112,13 @@ impl<T> Table<T> {
                 Fit::Header(_) | Fit::Query(_) => {}
             }
             match but_for_method {
-                Some(value) if route.is_last => ControlFlow::Break(Match::ButForMethod(value)),
+                Some(value) if route.is_last => ControlFlow::Break((value, false)),
                 _ => ControlFlow::Continue(()),
             }
         });
         match found {
-            ControlFlow::Break(found) => found,
+            ControlFlow::Break((value, true)) => Match::Found(value),
+            ControlFlow::Break((value, false)) => Match::ButForMethod(value),
             ControlFlow::Continue(()) if refused_a_method => self.allow(head),
             ControlFlow::Continue(()) => Match::NotFound,
         }
