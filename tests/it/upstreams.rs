@@ -146,20 +146,14 @@ fn no_descriptor_is_left() {
     );
     let mut connection = corsac.connect();
     assert_eq!(corsac.get("/own").send_over(&mut connection).status, 200);
-    let descriptors = format!("/proc/{}/fd", corsac.pid());
-    let highest = std::fs::read_dir(descriptors)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok());
-    // The least number that is free must not be allowed any more.
-    let open: HashSet<u32> = highest.collect();
-    let free = (0..u32::MAX).find(|number| !open.contains(number)).unwrap();
     let limit = |limit: u32| {
         let limited = Command::new("prlimit")
             .args([format!("--pid={}", corsac.pid()), format!("--nofile={limit}:")])
             .output();
         limited.is_ok_and(|output| output.status.success())
     };
-    if !limit(free) {
+    // Those that are open stay open; there are no new ones.
+    if !limit(1) {
         eprintln!("prlimit is not to be had; this test has not been run");
         return;
     }
