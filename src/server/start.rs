@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use pingora::time::fast_timeout::set_fast_timeout_to_tokio_threshold;
+use rustix::thread::disable_transparent_huge_pages;
 use tokio::runtime::Builder;
 
 use super::{
@@ -50,6 +51,9 @@ pub fn start(
     } else {
         Given::default()
     };
+    // Of a buffer of 64 KiB, what is used is to take memory, and not all. Where this cannot
+    // be had, nothing else is lost.
+    let _ = disable_transparent_huge_pages(true);
     // The runtime's timers: Pingora's own take longer to set, and a thread that wakes up a
     // hundred times a second. It takes those still for what is under a second.
     set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));

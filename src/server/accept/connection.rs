@@ -207,7 +207,6 @@ impl Connection {
                 if !open.is_served() {
                     return Next::End;
                 }
-                head.reserve(HEAD_BYTES);
             } else {
                 let line_ended = head.get(seen..).is_some_and(|new| new.contains(&b'\n'));
                 let read = if line_ended {
@@ -230,7 +229,12 @@ impl Connection {
                 }
                 seen = head.len();
             }
-            match stream.try_read_buf(&mut head) {
+            let read = if head.is_empty() {
+                read_first(stream, &mut head)
+            } else {
+                stream.try_read_buf(&mut head)
+            };
+            match read {
                 Ok(0) => return Next::End,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -497,6 +501,19 @@ impl Connection {
         self.metrics.limit_reached(self.wire.listener(), limit);
         Ended::Limit(limit).into_error()
     }
+}
+
+/// Reads the first bytes of a head. By way of the stack: a socket may be said to be readable
+/// and not be so, and a buffer that was made in vain would stay while the connection is idle.
+fn read_first(stream: &TcpStream, head: &mut BytesMut) -> io::Result<usize> {
+    let mut room = [MaybeUninit::<u8>::uninit(); HEAD_BYTES];
+    let mut read = ReadBuf::uninit(&mut room);
+    let bytes = stream.try_read_buf(&mut read)?;
+    if bytes > 0 {
+        head.reserve(HEAD_BYTES);
+        head.extend_from_slice(read.filled());
+    }
+    Ok(bytes)
 }
 
 /// Waits until the process drains, and a moment longer.
