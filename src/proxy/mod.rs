@@ -42,7 +42,7 @@ pub use context::Context;
 pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLog, Lines};
 pub use refuse::{Refuser, Unread};
-pub use self_check::SelfCheck;
+pub use self_check::{Asking, SelfCheck};
 pub use wire::{Awaited, Ended, FindWire, Wire};
 
 use attempts::Broken;

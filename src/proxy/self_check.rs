@@ -1,6 +1,11 @@
 //! The question by which the process finds out whether it answers on a listener,
 //! and the answer. Neither is counted or logged.
 
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -11,10 +16,25 @@ use uuid::Uuid;
 const HEADER: HeaderName = HeaderName::from_static("corsac-self-check");
 
 /// What only the process, and those that it replaces or is replaced by, can ask.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SelfCheck {
     secret: String,
     process: HeaderValue,
+    /// Where questions of this process come from that have no answer yet.
+    asking: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+/// A question that comes from a noted address, for as long as this lives.
+#[derive(Debug)]
+pub struct Asking<'c> {
+    check: &'c SelfCheck,
+    address: SocketAddr,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.check.noted().retain(|noted| *noted != self.address);
+    }
 }
 
 impl SelfCheck {
@@ -28,7 +48,29 @@ impl SelfCheck {
     /// answers the other.
     #[must_use]
     pub fn sharing(secret: String) -> Self {
-        Self { secret, process: std::process::id().into() }
+        Self { secret, process: std::process::id().into(), asking: Arc::default() }
+    }
+
+    /// Notes where a question will come from, before it does: its connection is known by
+    /// that when it is accepted, and what bounds clients does not bound it. The address is
+    /// to be bound for as long, so that nobody else has it.
+    #[must_use]
+    pub fn asks_from(&self, address: SocketAddr) -> Asking<'_> {
+        self.noted().push(address);
+        Asking { check: self, address }
+    }
+
+    /// Whether this process asks from there.
+    #[must_use]
+    pub fn is_asking_from(&self, peer: SocketAddr) -> bool {
+        let is_it = |noted: &SocketAddr| {
+            (noted.ip().to_canonical(), noted.port()) == (peer.ip().to_canonical(), peer.port())
+        };
+        self.noted().iter().any(is_it)
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The secret. It is not to be logged.

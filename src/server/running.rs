@@ -110,6 +110,8 @@ pub struct Server {
     pub(super) proxy: Proxy,
     reserved_from: RawFd,
     addresses: Vec<SocketAddr>,
+    /// The same, as the process asks itself whether it answers there.
+    gates: Vec<self_check::Accepting>,
     pub(super) connections: Arc<Connections>,
     pub(super) accepting: JoinSet<io::Result<()>>,
     pub(super) closing: Closing,
@@ -192,6 +194,7 @@ impl Server {
             proxy: proxy.clone(),
             reserved_from,
             addresses: Vec::new(),
+            gates: Vec::new(),
             connections,
             accepting: JoinSet::new(),
             stop: watch::Sender::new(false),
@@ -209,6 +212,7 @@ impl Server {
             log::info!("listening on {} ({})", listener.address, listener.name);
             self.addresses.push(listener.address);
             let gate = self.gate(listener.short_name());
+            self.gates.push((listener.address, Arc::clone(&gate)));
             for (runtime, seat) in self.workers.seats() {
                 let stop = self.stop.subscribe();
                 let serving = listener.try_clone()?.serve(seat, stop, Arc::clone(&gate));
@@ -229,7 +233,8 @@ impl Server {
         });
         let (connections, metrics) = (&self.connections, &self.state.metrics);
         let refuser = self.proxy.refuser(listener);
-        Gate::new(listener, limits, connections, metrics, refuser, self.reserved_from)
+        let (reserved_from, self_check) = (self.reserved_from, self.self_check.clone());
+        Gate::new(listener, limits, connections, metrics, refuser, reserved_from, self_check)
     }
 
     /// Takes the service over from the process that had it, if one had, and begins
@@ -253,7 +258,7 @@ impl Server {
         }
         runtime.spawn(reload::refresh_addresses(Arc::clone(&self.state.reloader)));
         let notifier = Arc::clone(&self.state.notifier);
-        runtime.spawn(watchdog(notifier, self.addresses.clone(), self.self_check.clone()));
+        runtime.spawn(watchdog(notifier, self.gates.clone(), self.self_check.clone()));
         log::info!("ready");
         Ok(())
     }
@@ -267,7 +272,7 @@ impl Server {
         let mut admin = Some(admin);
         let mut proof = pin!(async {
             let deadline = Instant::now() + PROOF;
-            self_check::answers_on(&self.addresses, &self.self_check, deadline).await?;
+            self_check::answers_on(&self.gates, &self.self_check, deadline).await?;
             if predecessor.is_some() {
                 pause_at(Step::Answering).await;
             }

@@ -1,9 +1,6 @@
 //! What systemd is told, where it listens (`NOTIFY_SOCKET`); else nothing happens.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::Instant;
@@ -115,7 +112,7 @@ impl Drop for Reloading {
 /// Ends at once where systemd does not ask.
 pub(super) async fn watchdog(
     notifier: Arc<Notifier>,
-    addresses: Vec<SocketAddr>,
+    accepting: Vec<self_check::Accepting>,
     check: SelfCheck,
 ) {
     let Some(limit) = watchdog_enabled() else { return };
@@ -123,7 +120,7 @@ pub(super) async fn watchdog(
     let interval = limit / 2;
     while notifier.is_main() {
         let next = Instant::now() + interval;
-        let answer = self_check::answers_on(&addresses, &check, next).await;
+        let answer = self_check::answers_on(&accepting, &check, next).await;
         match (answer, *notifier.lock()) {
             (Ok(()), Role::Main) => tell(&[NotifyState::Watchdog]),
             (Err(reason), Role::Main) => log::error!("the watchdog is not fed: {reason}"),

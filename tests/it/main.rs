@@ -53,6 +53,8 @@ mod reload;
 #[cfg(feature = "server")]
 mod request_id;
 #[cfg(feature = "server")]
+mod self_check;
+#[cfg(feature = "server")]
 mod snapshots;
 #[cfg(feature = "server")]
 mod upgrade;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::ClientLimits,
     metrics::{Limit, Metrics},
-    proxy::{Refuser, Wire},
+    proxy::{Refuser, SelfCheck, Wire},
 };
 
 /// The limits of a listener, as they are now: a reload changes them for the connections to
@@ -33,6 +33,8 @@ pub(in crate::server) struct Gate {
     refuser: Refuser,
     /// A descriptor from this one on is not for clients.
     reserved_from: RawFd,
+    /// What this process asks its listeners is not a client's.
+    self_check: SelfCheck,
 }
 
 impl Gate {
@@ -44,6 +46,7 @@ impl Gate {
         metrics: &Metrics,
         refuser: Refuser,
         reserved_from: RawFd,
+        self_check: SelfCheck,
     ) -> Arc<Self> {
         Arc::new(Self {
             listener: listener.into(),
@@ -53,6 +56,7 @@ impl Gate {
             metrics: metrics.clone(),
             refuser,
             reserved_from,
+            self_check,
         })
     }
 
@@ -66,7 +70,8 @@ impl Gate {
         let limits = Arc::<ClientLimits>::default();
         let refuser = Refuser::plain(metrics.clone(), listener.into());
         let limits = Box::new(move || Arc::clone(&limits));
-        Self::new(listener, limits, connections, metrics, refuser, RawFd::MAX)
+        let self_check = SelfCheck::new();
+        Self::new(listener, limits, connections, metrics, refuser, RawFd::MAX, self_check)
     }
 
     /// The limits of a connection that begins now.
@@ -88,17 +93,21 @@ impl Gate {
     /// Whether the connection has taken one of the descriptors that are kept for the
     /// process: its log, its files, the admin listener, an upgrade. The lowest free number
     /// is given out first, so all below are in use (POSIX, "File Descriptor Allocation").
-    pub(super) fn is_reserved(&self, stream: &TcpStream) -> bool {
-        stream.as_raw_fd() >= self.reserved_from
+    pub(super) fn is_reserved(&self, stream: &TcpStream, peer: SocketAddr) -> bool {
+        stream.as_raw_fd() >= self.reserved_from && !self.self_check.is_asking_from(peer)
     }
 
     /// Notes a connection; `None`: its client has too many.
     pub(super) fn admit(&self, peer: SocketAddr, limits: &ClientLimits) -> Option<Open> {
-        let open = self.connections.open(peer, &self.listener, &self.gauge, *limits);
-        if open.is_none() {
-            self.reached(Limit::ConnectionsPerClient);
+        let open = |limits| self.connections.open(peer, &self.listener, &self.gauge, limits);
+        if let Some(open) = open(*limits) {
+            return Some(open);
         }
-        open
+        if self.self_check.is_asking_from(peer) {
+            return open(ClientLimits { connections_per_client: None, ..*limits });
+        }
+        self.reached(Limit::ConnectionsPerClient);
+        None
     }
 
     /// Notes which task serves a connection.

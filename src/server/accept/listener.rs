@@ -32,8 +32,12 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How often to try once more at a stop, where there is none.
 const EXHAUSTED_TRIES: u32 = 20;
 
+/// How many connections are refused in a row before accepting pauses for want of
+/// descriptors: what the process asks itself waits behind them.
+const REFUSED_IN_A_ROW: usize = 64;
+
 /// How often to look whether a listener that is full is so still.
-const FULL_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A bound socket, not accepted from yet.
 #[derive(Debug)]
@@ -165,6 +169,7 @@ impl Bound {
         let _held = self.held;
         let listener = TcpListener::from_std(self.socket)?;
         let mut complaints = Complaints::new(&self.name);
+        let mut refused = 0;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -172,7 +177,8 @@ impl Bound {
                 accepted = accept(&listener, &gate, &mut complaints) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) if !gate.is_reserved(&stream) => {
+                Ok((stream, peer)) if !gate.is_reserved(&stream, peer) => {
+                    refused = 0;
                     seat.serve(stream, peer, &gate, stop.clone());
                 }
                 Ok((stream, _)) => {
@@ -180,7 +186,11 @@ impl Bound {
                     drop(stream);
                     complaints
                         .make("closes connections: clients have all descriptors but a reserve");
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    refused += 1;
+                    if refused == REFUSED_IN_A_ROW {
+                        refused = 0;
+                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    }
                 }
                 // Everything but a lack of descriptors or memory concerns the one
                 // connection that is gone before it was accepted.

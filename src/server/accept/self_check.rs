@@ -2,16 +2,19 @@
 //! connection to each, and a request over it.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::TcpSocket,
     time::{Instant, sleep, timeout_at},
 };
 
+use super::{gate::Gate, listener::FULL_PAUSE};
 use crate::proxy::SelfCheck;
 
 /// Between two tries, where another process has answered.
@@ -20,20 +23,31 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// The answer's head fits.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 
+/// Where this process accepts, and by way of which gate.
+pub(in crate::server) type Accepting = (SocketAddr, Arc<Gate>);
+
 /// Asks on every address until this process answers; another one may accept from
 /// the same socket, in an upgrade.
+///
+/// A listener that has as many connections as it may have accepts none, as it was told
+/// to: that is an answer, too.
 ///
 /// # Errors
 /// The first address on which there was no answer until `deadline`, and why.
 pub(in crate::server) async fn answers_on(
-    addresses: &[SocketAddr],
+    accepting: &[Accepting],
     check: &SelfCheck,
     deadline: Instant,
 ) -> Result<(), String> {
-    for &address in addresses {
-        let reachable = reachable(address);
+    for (address, gate) in accepting {
+        let reachable = reachable(*address);
         loop {
-            let failed = match timeout_at(deadline, ask(reachable, check)).await {
+            let answer = tokio::select! {
+                biased;
+                () = is_full(gate) => break,
+                answer = timeout_at(deadline, ask(reachable, check)) => answer,
+            };
+            let failed = match answer {
                 Ok(Ok(true)) => break,
                 Ok(Ok(false)) => "another process answers".to_owned(),
                 Ok(Err(error)) => error.to_string(),
@@ -48,9 +62,26 @@ pub(in crate::server) async fn answers_on(
     Ok(())
 }
 
+/// Waits until there are as many connections as there may be.
+async fn is_full(gate: &Gate) {
+    while !gate.is_full() {
+        sleep(FULL_PAUSE).await;
+    }
+}
+
 /// Whether it was this process that answered.
-async fn ask(address: SocketAddr, check: &SelfCheck) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask(address: SocketAddr, check: &SelfCheck) -> io::Result<bool> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Where it listens it can also ask from. If no port is left to bind, it asks as any
+    // client does, which needs none of its own for each address.
+    let mut from = address;
+    from.set_port(0);
+    let from = socket.bind(from).and_then(|()| socket.local_addr());
+    let _asking = from.ok().map(|from| check.asks_from(from));
+    let mut stream = socket.connect(address).await?;
     stream.write_all(check.request().as_bytes()).await?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
