@@ -16,6 +16,7 @@ mod intake;
 mod process;
 mod process_log;
 mod reload;
+mod retire;
 mod running;
 mod signals;
 mod start;

@@ -6,7 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{
     aside::aside,
     process,
+    retire::Retirer,
     systemd::Notifier,
     upstreams::resolve::{REFRESH, Resolver},
 };
@@ -29,9 +30,6 @@ use crate::{
 
 /// Lines of the log that one reload may take.
 const LOGGED_CHANGES_MAX: usize = 50;
-
-/// How often it is looked whether a snapshot that was replaced still serves.
-const RETIRE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What made corsac read its configuration again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,6 +86,8 @@ struct Wanted {
 pub(super) struct Reloader {
     supply: Supply,
     snapshots: Arc<SnapshotCell>,
+    /// Snapshots that served.
+    replaced: Retirer<Snapshot>,
     metrics: Metrics,
     notifier: Arc<Notifier>,
     resolver: Resolver,
@@ -117,6 +117,7 @@ impl Reloader {
         Self {
             supply,
             snapshots,
+            replaced: Retirer::new(),
             metrics,
             notifier,
             resolver,
@@ -224,7 +225,7 @@ impl Reloader {
             return Err(self.refuse(Read::bug_report(), hash, trigger));
         };
         self.snapshots.store(snapshot);
-        tokio::spawn(retire(current));
+        self.replaced.retire(current);
         let Change { summary, lines } = change;
         self.metrics.config_applied(&hash, unix_seconds());
         self.note(Attempt { at: SystemTime::now(), hash: hash.clone(), refused: None });
@@ -271,7 +272,7 @@ impl Reloader {
         // Failed: what was served is served on, and the names are looked up again soon.
         if let Ok(snapshot) = aside(move || previous.with_addresses(addresses)).await {
             self.snapshots.store(snapshot);
-            tokio::spawn(retire(current));
+            self.replaced.retire(current);
             log::info!("the addresses of upstream nodes have changed");
         }
     }
@@ -336,16 +337,6 @@ impl Read {
     fn bug_report() -> Report {
         Report::bug("the thread that makes a configuration ready has failed")
     }
-}
-
-/// Drops a snapshot aside, once the last request that it serves has ended: dropping
-/// ten thousand routes takes longer than a request may wait.
-async fn retire(snapshot: Arc<Snapshot>) {
-    while Arc::strong_count(&snapshot) > 1 {
-        tokio::time::sleep(RETIRE_PAUSE).await;
-    }
-    // Failed: it was dropped all the same, with the work.
-    let _ = aside(move || drop(snapshot)).await;
 }
 
 #[cfg(test)]
