@@ -36,6 +36,9 @@ enum End {
     Withdrawn,
 }
 
+/// The process that serves instead, if it is there to be told what this one has counted.
+type Heir = Option<Box<Successor>>;
+
 impl Server {
     /// Serves until a signal, or until another process serves instead. SIGTERM: it is
     /// not ready for `limits.lame_duck`, then what is in flight has `limits.drain`.
@@ -71,10 +74,15 @@ impl Server {
 
     fn end(mut self, end: End) -> Result<(), SuccessorEnded> {
         let runtime = self.runtime.handle().clone();
-        let ended = runtime.block_on(self.wind_up(end));
-        // What is left goes with the threads, and with it the last ends of the access
-        // log's queue, which lets its writer finish.
+        let wound_up = runtime.block_on(self.wind_up(end));
+        // What is left is cut off with the threads, written down and counted.
         self.workers.end();
+        let ended = wound_up.map(|heir| {
+            if let Some(heir) = heir {
+                runtime.block_on(heir.bequeath(&self.state.upgrader.carried()));
+            }
+        });
+        // The last end of the access log's queue, which lets its writer finish.
         drop(self.proxy);
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(writer) = self.writer {
@@ -84,7 +92,8 @@ impl Server {
         ended
     }
 
-    async fn wind_up(&mut self, end: End) -> Result<(), SuccessorEnded> {
+    /// Ends all but what is cut off. Returns whom this process owes its last counts.
+    async fn wind_up(&mut self, end: End) -> Result<Heir, SuccessorEnded> {
         let limits = self.state.reloader.serving().config().limits.clone();
         match end {
             End::Replaced(handed_over) => self.wind_up_replaced(*handed_over, None).await,
@@ -98,7 +107,7 @@ impl Server {
                     Stop::Interrupt => DRAIN_SHORT,
                     Stop::Terminate if self.is_ended_as_lame_duck(limits.lame_duck).await => {
                         log::warn!("stopped at once, by a second signal");
-                        return Ok(());
+                        return Ok(None);
                     }
                     Stop::Terminate => limits.drain,
                 };
@@ -116,7 +125,7 @@ impl Server {
         &mut self,
         handed_over: HandedOver,
         stop: Option<Stop>,
-    ) -> Result<(), SuccessorEnded> {
+    ) -> Result<Heir, SuccessorEnded> {
         let HandedOver { to, accepting } = handed_over;
         self.stop_accepting().await;
         drop(accepting);
@@ -162,7 +171,7 @@ impl Server {
         &mut self,
         mut drain: Drain,
         mut successor: Option<Box<Successor>>,
-    ) -> Result<(), SuccessorEnded> {
+    ) -> Result<Heir, SuccessorEnded> {
         let began = Instant::now();
         let limit = drain.deadline() - began;
         log::info!("what is in flight has {} s", limit.as_secs_f32());
@@ -198,10 +207,10 @@ impl Server {
             }
             Done::Insisted => log::warn!("stopped at once, by a second signal"),
         }
-        if let Some(successor) = successor.filter(|_| drain.has_successor()) {
-            successor.bequeath(&self.state.upgrader.carried()).await;
+        if drain.has_lost_successor() {
+            return Err(SuccessorEnded);
         }
-        if drain.has_lost_successor() { Err(SuccessorEnded) } else { Ok(()) }
+        Ok(successor.filter(|_| drain.has_successor()))
     }
 
     fn draining(&self, began: Instant) -> Draining {

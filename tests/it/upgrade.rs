@@ -490,6 +490,22 @@ fn what_was_counted_goes_on() {
     await_some(late, || metrics(&corsac).contains(late).then_some(()));
 }
 
+/// A request that is cut off is the last one that the old process counts.
+#[test]
+fn what_a_drain_cuts_off_is_counted() {
+    let origin = Origin::scripted(|_| Answer::silence());
+    let drain = "[limits]\ndrain = \"100ms\"";
+    let mut corsac = Corsac::with(&config(origin.address(), drain)).start();
+    let mut waiting = corsac.connect();
+    waiting.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.await_requests(1);
+    upgrade_must_work(&corsac);
+    assert_eq!(corsac.await_exit(), Some(0));
+    corsac.await_stderr("stopped; connections still open: 1", 1);
+    let cut_off = "corsac_http_requests_total{code=\"none\",route=\"s/origin\",service=\"s\"} 1";
+    await_some(cut_off, || metrics(&corsac).contains(cut_off).then_some(()));
+}
+
 #[test]
 fn systemd_is_told() {
     let origin = Origin::answering(200).start();

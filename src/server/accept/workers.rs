@@ -39,8 +39,9 @@ const AHEAD: usize = 1;
 /// others get theirs handed over.
 const ACCEPTING_MAX: usize = 8;
 
-/// How long the threads may take to end, once nothing is left to do.
-const END: Duration = Duration::from_millis(100);
+/// How long the threads may take to end, with what they still serve: moments, unless one
+/// of them hangs.
+const END: Duration = Duration::from_secs(2);
 
 /// A runtime of one thread, and the app that it runs.
 struct Worker<A> {
