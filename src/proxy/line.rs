@@ -86,8 +86,7 @@ impl Line<'_> {
         out.push(b'}');
     }
 
-    /// NCSA's combined format, escaped as nginx does. Without queries, as in JSON:
-    /// they hold secrets.
+    /// NCSA's combined format, escaped as nginx does. Without queries, as in JSON.
     fn write_combined(&self, out: &mut Vec<u8>) {
         match self.client {
             Some(client) => ip(client.ip(), out),
@@ -118,6 +117,7 @@ impl Chosen<'_> {
         self.0.get(..FIELD_BYTES_MAX).unwrap_or(self.0)
     }
 
+    /// Up to a query or a fragment, which may hold secrets.
     pub(super) fn without_query(self) -> Self {
         let is_end = |byte: &u8| matches!(byte, b'?' | b'#');
         Self(self.0.split(is_end).next().unwrap_or_default())

@@ -1,19 +1,15 @@
 //! Answers to what is no request: its head is malformed, too large or too slow, so no
 //! hook ever sees it.
 
-use std::{
-    io::Write as _,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version, header::ALLOW};
 use jiff::Timestamp;
 
 use super::{
     line::{Chosen, Line, Plain},
     log::AccessLog,
+    reply::Written,
     request_id,
 };
 use crate::{
@@ -22,6 +18,9 @@ use crate::{
     metrics::{Limit, Metrics},
     snapshot::Lender,
 };
+
+/// What is allowed where `CONNECT` is not: it names no path, so no route says more.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Refuses, counts and logs, for the connections of one listener.
 #[derive(Clone, Debug)]
@@ -76,16 +75,19 @@ impl Refuser {
         if let Some(limit) = limit {
             self.limit_reached(limit);
         }
-        let snapshot = self.snapshots.as_ref().map(Lender::load);
-        let id = snapshot
-            .map(|snapshot| (snapshot.config().request_id.header.clone(), request_id::new()));
+        let id = self.snapshots.as_ref().map(|_| request_id::new());
         let reply = Reply::error(status, cause);
-        let answer = written(&reply, id.as_ref().map(|(name, id)| (name.as_str(), id)));
         if let Some(access_log) = &self.access_log {
-            let id = id.as_ref().map(|(_, id)| id);
-            access_log.write(&line(unread, id, &reply));
+            access_log.write(&line(unread, id.as_ref(), &reply));
         }
-        answer
+        let mut answer = Written::new(&reply);
+        if cause == Cause::MethodNotAllowed {
+            answer.insert(ALLOW, HeaderValue::from_static(METHODS));
+        }
+        if let (Some(snapshots), Some(id)) = (&self.snapshots, id) {
+            answer.insert(snapshots.load().config().request_id.header.clone(), id);
+        }
+        answer.into_bytes()
     }
 }
 
@@ -111,48 +113,15 @@ fn judge(why: Option<Malformed>) -> (StatusCode, Cause, Option<Limit>) {
     }
 }
 
-/// By hand: Pingora writes answers of its sessions alone.
-fn written(reply: &Reply<'_>, id: Option<(&str, &HeaderValue)>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
-    // Writing to memory cannot fail.
-    let _ = write!(
-        bytes,
-        "HTTP/1.1 {}\r\nDate: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n",
-        reply.status,
-        httpdate(),
-        reply.body.len(),
-    );
-    if reply.cause == Cause::MethodNotAllowed {
-        bytes.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
-    }
-    if let Some((name, id)) = id {
-        let _ = write!(bytes, "{name}: ");
-        bytes.extend_from_slice(id.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(reply.body);
-    bytes
-}
-
-/// Now, as RFC 9110, 5.6.7 writes it.
-pub(super) fn httpdate() -> impl std::fmt::Display {
-    let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-    now.strftime("%a, %d %b %Y %H:%M:%S GMT")
-}
-
 fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'_>) -> Line<'r> {
     let RequestLine { method, target } = RequestLine::of(unread.head);
-    // As of other requests, the query is not logged: it may hold secrets.
-    let path = target.and_then(|target| target.split(|byte| *byte == b'?').next());
     Line {
         time: Timestamp::now(),
         request_id: id.map(|id| Plain(id.as_bytes())),
         client: unread.client,
         method: method.map(|method| Plain(method.as_bytes())),
         host: None,
-        path: path.map(Chosen),
+        path: target.map(|target| Chosen(target).without_query()),
         version: Version::HTTP_11,
         route: None,
         status: Some(reply.status.as_u16()),

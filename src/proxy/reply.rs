@@ -1,13 +1,14 @@
 //! Every response that corsac makes itself, and the headers of all others.
 
-use std::io::Write as _;
+use std::{fmt::Display, io::Write as _, time::SystemTime};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH},
     response,
 };
+use jiff::Timestamp;
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -15,7 +16,6 @@ use super::{
     answer::{is_interim, may_have_body},
     context::Context,
     explanation,
-    refuse::httpdate,
     wire::Wire,
 };
 use crate::edge::{self, Cause, Reply};
@@ -53,9 +53,14 @@ impl Written {
         finish(ctx, &mut self.head.headers, self.is_complete);
     }
 
-    /// As bytes, for where Pingora has written another head already. After it the
-    /// connection is over.
-    fn into_bytes(self) -> Vec<u8> {
+    /// Adds a header.
+    pub(super) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        self.head.headers.insert(name, value);
+    }
+
+    /// As bytes, for where Pingora has written another head already, or has no session.
+    /// After it the connection is over.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         let Self { mut head, body, is_complete: _, closes: _ } = self;
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let mut bytes = Vec::with_capacity(512);
@@ -86,6 +91,12 @@ impl Written {
         }
         Ok(())
     }
+}
+
+/// Now, as RFC 9110, 5.6.7 writes it.
+fn httpdate() -> impl Display {
+    let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+    now.strftime("%a, %d %b %Y %H:%M:%S GMT")
 }
 
 /// Finishes a response: the id, what its route does, and why, if that was asked.
