@@ -81,6 +81,13 @@ impl Attempts {
         Some(self.started?.elapsed())
     }
 
+    /// Notes that `bytes` more of the request's body have passed. Returns how many there
+    /// were so far.
+    pub(super) fn passed(&mut self, bytes: usize) -> u64 {
+        self.body_bytes = self.body_bytes.saturating_add(bytes as u64);
+        self.body_bytes
+    }
+
     /// Notes that the head of an answer has come. Returns how many interim ones there were.
     pub(super) fn answered(&mut self, is_interim: bool) -> u8 {
         self.interim = self.interim.saturating_add(u8::from(is_interim));
@@ -122,13 +129,6 @@ impl Attempts {
         if let Some(endpoint) = self.endpoint {
             self.tried.add(endpoint);
         }
-    }
-
-    /// Notes that `bytes` more of the request's body have passed. Returns how many there
-    /// were so far.
-    pub(super) fn passed(&mut self, bytes: usize) -> u64 {
-        self.body_bytes = self.body_bytes.saturating_add(bytes as u64);
-        self.body_bytes
     }
 }
 

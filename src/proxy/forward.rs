@@ -9,7 +9,6 @@ use http::{
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-
 use smallvec::SmallVec;
 
 use super::{client, context::Context, explanation, line::ipv4, plain};
@@ -35,18 +34,6 @@ const DROPPED: [HeaderName; 5] = [
 /// How many headers are added to nearly every request: those three, and the id.
 const ADDED: usize = 4;
 
-/// What is known of the request beside its head. `None`: HTTP/1.1 without a `Host`,
-/// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
-fn facts(session: &Session) -> Option<Facts<'_>> {
-    let head = session.req_header();
-    let authority = match head.headers.get(HOST) {
-        Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
-        None if head.version >= Version::HTTP_11 => return None,
-        None => "",
-    };
-    Some(Facts { client: client::ip(session), scheme: Scheme::Http, authority })
-}
-
 /// The head, as [`crate::edge`] looks at it. `None`: as of [`facts`].
 pub(super) fn request(session: &Session) -> Option<Request<'_>> {
     let head = session.req_header();
@@ -57,6 +44,18 @@ pub(super) fn request(session: &Session) -> Option<Request<'_>> {
         query: head.uri.query(),
         headers: &head.headers,
     })
+}
+
+/// What is known of the request beside its head. `None`: HTTP/1.1 without a `Host`,
+/// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
+fn facts(session: &Session) -> Option<Facts<'_>> {
+    let head = session.req_header();
+    let authority = match head.headers.get(HOST) {
+        Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
+        None if head.version >= Version::HTTP_11 => return None,
+        None => "",
+    };
+    Some(Facts { client: client::ip(session), scheme: Scheme::Http, authority })
 }
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed

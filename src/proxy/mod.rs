@@ -28,7 +28,7 @@ mod wire;
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::Version;
+use http::{StatusCode, Version};
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, protocols::Digest,
     upstreams::peer::HttpPeer,
@@ -289,8 +289,10 @@ impl ProxyHttp for Proxy {
         }
         if answer::is_interim(response.status) {
             answer::pass_interim(response);
-        } else if !response.status.is_informational() {
-            // After 101 there is no HTTP left to govern.
+            return Ok(());
+        }
+        // After a switch of protocols there is no HTTP left to govern.
+        if response.status != StatusCode::SWITCHING_PROTOCOLS {
             self.closing.limit_idle(session);
             let client = session.req_header().version;
             plain::change(response, |parts| {
@@ -298,14 +300,12 @@ impl ProxyHttp for Proxy {
                 reply::finish(ctx, &mut parts.headers, false);
             });
         }
-        if !answer::is_interim(response.status) {
-            let has_body = answer::has_body(response, &session.req_header().method);
-            let wire = wire::of(session, self.find_wire);
-            ctx.begins_answer(response, has_body);
-            match wire.filter(|_| has_body && answer::has_length(response)) {
-                Some(wire) => wire.hold(),
-                None => ctx.let_go(),
-            }
+        let has_body = answer::has_body(response, &session.req_header().method);
+        let wire = wire::of(session, self.find_wire);
+        ctx.begins_answer(response, has_body);
+        match wire.filter(|_| has_body && answer::has_length(response)) {
+            Some(wire) => wire.hold(),
+            None => ctx.let_go(),
         }
         Ok(())
     }
@@ -355,6 +355,7 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
+    /// Notes that the request has ended: where the process asks itself, nothing.
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         if ctx.asked.is_none() {
             return;
