@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use corsac::config::LogFormat;
 use corsac::metrics::Metrics;
-use corsac::proxy::{AccessLog, Chosen, Line, Plain};
+use corsac::proxy::{AccessLogQueue, Chosen, Line, Plain};
 use http::Version;
 
 thread_local! {
@@ -65,7 +65,7 @@ fn a_line_allocates_nothing() {
         )),
     };
     for format in [LogFormat::Json, LogFormat::Combined] {
-        let (log, lines) = AccessLog::queue(format, Metrics::new().access_log_dropped());
+        let (log, lines) = AccessLogQueue::new(format, Metrics::new().access_log_dropped());
         let mut batch = Vec::new();
         // A thread and the writer have two buffers, which both must have grown.
         let counts = [(); 3].map(|()| {

@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 use corsac::{
     config::LogFormat,
     metrics::Metrics,
-    proxy::{AccessLog, Chosen, Line, Plain},
+    proxy::{AccessLogQueue, Chosen, Line, Plain},
 };
 use http::Version;
 
@@ -14,7 +14,7 @@ pub(crate) const LINES: usize = 100;
 /// Makes [`LINES`] lines and hands them over; the writer, on the same thread, takes
 /// them all and throws them away.
 pub(crate) fn hundred_lines(format: LogFormat) -> impl FnMut() {
-    let (log, lines) = AccessLog::queue(format, Metrics::new().access_log_dropped());
+    let (log, lines) = AccessLogQueue::new(format, Metrics::new().access_log_dropped());
     let (line, mut batch) = (line(), Vec::new());
     move || {
         for _ in 0..LINES {

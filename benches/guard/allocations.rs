@@ -32,7 +32,7 @@ use std::{
 use baseline::{Figure, guard};
 use corsac::{
     load::load,
-    server::{self, Inherited, Memory, ProcessLog, Server, Supply},
+    server::{self, Inherited, Memory, ProcessLog, RunningServer, Supply},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
@@ -130,7 +130,7 @@ fn measure() -> io::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn start(origin: SocketAddr) -> Server {
+fn start(origin: SocketAddr) -> RunningServer {
     let text = format!(
         r#"
         version = 1

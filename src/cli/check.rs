@@ -2,11 +2,11 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
-use super::output::{Ended, Format, NO, complain, print_report};
+use super::output::{Exit, Format, NO, complain, print_report};
 use crate::{diagnose::Report, load::load, server::Disk};
 
 /// Says everything that is wrong with the configuration at `path`.
-pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Ended {
+pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Exit {
     let (report, loaded) = match load(path, &Disk) {
         Ok((_, report)) => (report, true),
         Err(report) => (report, false),
@@ -24,7 +24,7 @@ pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Ended {
 }
 
 /// Runs the tests of the configuration at `path`.
-pub(super) fn test(path: &Path, format: Format) -> Ended {
+pub(super) fn test(path: &Path, format: Format) -> Exit {
     match load(path, &Disk) {
         Ok((config, report)) => {
             if format == Format::Json {

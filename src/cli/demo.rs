@@ -11,7 +11,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::output::{Ended, NO, complain, print_report};
+use super::output::{Exit, NO, complain, print_report};
 use crate::{
     load::load,
     server::{self, Inherited, Memory, ProcessLog, Supply},
@@ -81,7 +81,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Serves the example at `listen`. With `tour` it sends the requests itself, on a
 /// free port, and ends.
-pub(super) fn demo(listen: SocketAddr, tour: bool) -> Ended {
+pub(super) fn demo(listen: SocketAddr, tour: bool) -> Exit {
     let origin = server::start_echo()?;
     let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
     let text = CONFIGURATION

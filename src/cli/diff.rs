@@ -5,7 +5,7 @@ use std::{io::Write, path::Path, process::ExitCode};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::output::{Ended, Format, NO, print_json, print_report};
+use super::output::{Exit, Format, NO, print_json, print_report};
 use crate::{
     diff::{Access, Change, Diff, diff as compare},
     load::load,
@@ -24,7 +24,7 @@ struct Answer<'d> {
 
 /// Says what changes from the configuration at `before` to that at `after`. With
 /// `exit_code`, as of `git diff`, any change is a 1.
-pub(super) fn diff(before: &Path, after: &Path, exit_code: bool, format: Format) -> Ended {
+pub(super) fn diff(before: &Path, after: &Path, exit_code: bool, format: Format) -> Exit {
     let (before, after) = match (load(before, &Disk), load(after, &Disk)) {
         (Ok((before, _)), Ok((after, _))) => (before, after),
         (before, after) => {

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
 use super::{
-    output::{Ended, Format, NO, complain, print_json, print_report},
+    output::{Exit, Format, NO, complain, print_json, print_report},
     socket::Socket,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 
 /// Says what becomes of a request by the configuration at `path`. Exits with 1
 /// where a browser blocks it.
-pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Ended {
+pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Exit {
     match load(path, &Disk) {
         Ok((config, _)) => print(&explain_request(&config, asked), format),
         Err(report) => {
@@ -46,7 +46,7 @@ pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Ended {
 }
 
 /// As [`explain`], by the configuration that a running corsac serves.
-pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Ended {
+pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> Exit {
     let body = serde_json::to_vec(&LiveRequest::of(asked))?;
     let answer = socket.post("/explain", &body)?;
     if answer.status != 200 {
@@ -57,7 +57,7 @@ pub(super) fn explain_live(socket: &Socket, asked: &Asked, format: Format) -> En
     print(&Explanation::deserialize(&mut json)?, format)
 }
 
-fn print(explanation: &Explanation, format: Format) -> Ended {
+fn print(explanation: &Explanation, format: Format) -> Exit {
     match format {
         Format::Json => print_json(explanation)?,
         Format::Text => write!(anstream::stdout(), "{explanation}")?,

@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    output::{Ended, Format, NO, complain},
-    socket::{Answer, Socket, TIMEOUT},
+    output::{Exit, Format, NO, complain},
+    socket::{AdminAnswer, Socket, TIMEOUT},
 };
 use crate::{config::value::parse_duration, server::UpgradeRequest};
 
 /// Makes it read its configuration again; with `wait`, says how that went.
-pub(super) fn reload(socket: &Socket, wait: bool) -> Ended {
+pub(super) fn reload(socket: &Socket, wait: bool) -> Exit {
     if wait {
         return said(&socket.post_for("/reload?wait", b"", TIMEOUT)?);
     }
@@ -28,7 +28,7 @@ pub(super) fn upgrade(
     binary: Option<PathBuf>,
     wait: bool,
     timeout: Duration,
-) -> Ended {
+) -> Exit {
     // Its working directory is not ours.
     let binary = binary.map(absolute).transpose()?;
     let request = serde_json::to_vec(&UpgradeRequest { binary, timeout })?;
@@ -44,7 +44,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| format!("{}: {}", error.message, error.help))
 }
 
-fn said(answer: &Answer) -> Ended {
+fn said(answer: &AdminAnswer) -> Exit {
     if matches!(answer.status, 200 | 202) {
         write!(anstream::stdout(), "{}", answer.body)?;
         return Ok(ExitCode::SUCCESS);
@@ -54,7 +54,7 @@ fn said(answer: &Answer) -> Ended {
 }
 
 /// Shows what it says of itself.
-pub(super) fn status(socket: &Socket, format: Format) -> Ended {
+pub(super) fn status(socket: &Socket, format: Format) -> Exit {
     let answer = socket.get("/status")?;
     if answer.status != 200 {
         complain(answer.body.trim_end());

@@ -16,7 +16,7 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{cors, explain::Asked, metrics};
-use output::{Ended, Format, NO, complain};
+use output::{Exit, Format, NO, complain};
 use socket::Socket;
 
 /// Where the configuration is looked for, in this order.
@@ -45,7 +45,7 @@ enum Command {
         config: ConfigOption,
         /// Replace the process at the other end of stdin; `corsac upgrade` says this
         #[arg(long, hide = true)]
-        takeover: Option<run::Takeover>,
+        takeover: Option<run::TakeoverRole>,
     },
     /// Say everything that is wrong with a configuration
     Check {
@@ -210,7 +210,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Ended {
+fn dispatch(command: Command) -> Exit {
     match command {
         Command::Run { config, takeover } => run::run(&path(config.path)?, takeover),
         Command::Check { path: given, deny_warnings, format } => {

@@ -18,7 +18,7 @@ pub(super) enum Format {
 }
 
 /// How a command ended, if not with an error of its own making.
-pub(super) type Ended = io::Result<ExitCode>;
+pub(super) type Exit = io::Result<ExitCode>;
 
 /// The answer is no.
 pub(super) const NO: ExitCode = ExitCode::FAILURE;

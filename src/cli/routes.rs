@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
-use super::output::{Ended, Format, NO, print_json, print_report};
+use super::output::{Exit, Format, NO, print_json, print_report};
 use crate::{
     config::{Action, Config, Route},
     load::load,
@@ -27,7 +27,7 @@ struct Row {
 }
 
 /// Shows the routes in the order in which they are tried.
-pub(super) fn routes(path: &Path, format: Format) -> Ended {
+pub(super) fn routes(path: &Path, format: Format) -> Exit {
     let config = match load(path, &Disk) {
         Ok((config, _)) => config,
         Err(report) => {

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use clap::ValueEnum;
 
-use super::output::{Ended, NO, complain, print_report};
+use super::output::{Exit, NO, complain, print_report};
 use crate::{
     load::load,
     server::{self, Disk, Inherited, ProcessLog, Supply},
@@ -14,26 +14,26 @@ use crate::{
 /// for each connection that a client drops; the access log has those.
 const LOG_FILTER: &str = "warn,corsac=info,pingora=off,pingora_core=off,pingora_proxy=off";
 
-/// How the process that is started to replace another one goes about it.
+/// What a process that `corsac upgrade` starts is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Takeover {
-    /// It starts the one that does, and ends.
+pub(super) enum TakeoverRole {
+    /// Start the process that takes over, and end.
     Launch,
-    /// It does.
+    /// Take over.
     Serve,
 }
 
 /// Serves by the configuration at `path` until a signal ends it.
-pub(super) fn run(path: &Path, takeover: Option<Takeover>) -> Ended {
+pub(super) fn run(path: &Path, takeover: Option<TakeoverRole>) -> Exit {
     let log = ProcessLog::default();
     start_log(&log);
     let inherited = match takeover {
         None => Inherited::FromSystemd,
-        Some(Takeover::Launch) => {
+        Some(TakeoverRole::Launch) => {
             server::launch(path)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Some(Takeover::Serve) => Inherited::FromPredecessor(server::Takeover::on_stdin()?),
+        Some(TakeoverRole::Serve) => Inherited::FromPredecessor(server::Takeover::on_stdin()?),
     };
     let refused = |reason: &str| {
         if let Inherited::FromPredecessor(takeover) = &inherited {

@@ -22,7 +22,7 @@ pub(super) struct Socket(PathBuf);
 
 /// What it answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AdminAnswer {
     pub(super) status: u16,
     pub(super) body: String,
 }
@@ -58,23 +58,34 @@ impl Socket {
     }
 
     /// Asks for something.
-    pub(super) fn get(&self, path: &str) -> io::Result<Answer> {
+    pub(super) fn get(&self, path: &str) -> io::Result<AdminAnswer> {
         self.send("GET", path, b"", PATIENCE)
     }
 
     /// Tells something.
-    pub(super) fn post(&self, path: &str, body: &[u8]) -> io::Result<Answer> {
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> io::Result<AdminAnswer> {
         self.send("POST", path, body, PATIENCE)
     }
 
     /// Tells something that is to be done before the answer begins, which may take this
     /// long.
-    pub(super) fn post_for(&self, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
+    pub(super) fn post_for(
+        &self,
+        path: &str,
+        body: &[u8],
+        time: Duration,
+    ) -> io::Result<AdminAnswer> {
         self.send("POST", path, body, PATIENCE.max(time))
     }
 
     /// `time`: until the answer begins.
-    fn send(&self, method: &str, path: &str, body: &[u8], time: Duration) -> io::Result<Answer> {
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        time: Duration,
+    ) -> io::Result<AdminAnswer> {
         let late = |error| self.in_words(error, time);
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(time))?;
@@ -127,8 +138,8 @@ impl Socket {
 }
 
 /// Our own admin listener closes after each answer, and frames nothing.
-fn parse(answer: &str) -> Option<Answer> {
+fn parse(answer: &str) -> Option<AdminAnswer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    Some(AdminAnswer { status, body: body.to_owned() })
 }

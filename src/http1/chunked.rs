@@ -24,15 +24,15 @@ pub const LAST: &[u8] = b"0\r\n\r\n";
 
 /// This is no chunked body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Malformed(pub &'static str);
+pub struct MalformedChunks(pub &'static str);
 
-impl std::fmt::Display for Malformed {
+impl std::fmt::Display for MalformedChunks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for MalformedChunks {}
 
 /// Where in a body the decoder stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,7 +89,7 @@ impl Decoder {
     ///
     /// # Errors
     /// It is no chunked body. Nothing more can be read of it, nor behind it.
-    pub fn decode(&mut self, raw: &mut [u8]) -> Result<(usize, usize), Malformed> {
+    pub fn decode(&mut self, raw: &mut [u8]) -> Result<(usize, usize), MalformedChunks> {
         let (mut decoded, mut at) = (0, 0);
         while self.state != State::Done {
             if self.state == State::Data {
@@ -111,7 +111,7 @@ impl Decoder {
         Ok((decoded, at))
     }
 
-    fn next(&mut self, byte: u8) -> Result<State, Malformed> {
+    fn next(&mut self, byte: u8) -> Result<State, MalformedChunks> {
         self.line += 1;
         let (limit, what) = match self.state {
             State::Trailer | State::TrailerLine | State::TrailerLf | State::End => {
@@ -120,23 +120,25 @@ impl Decoder {
             _ => (LINE_MAX, "a chunk's size has too long a line"),
         };
         if self.line > limit {
-            return Err(Malformed(what));
+            return Err(MalformedChunks(what));
         }
         Ok(match (self.state, byte) {
             (State::Size(digits), _) if byte.is_ascii_hexdigit() => {
                 if digits == DIGITS_MAX {
-                    return Err(Malformed("a chunk's size has too many digits"));
+                    return Err(MalformedChunks("a chunk's size has too many digits"));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 self.left = (self.left << 4) | u64::from(digit);
                 State::Size(digits + 1)
             }
-            (State::Size(0), _) => return Err(Malformed("a chunk without a size")),
+            (State::Size(0), _) => return Err(MalformedChunks("a chunk without a size")),
             (State::Size(_) | State::Extension, b'\r') => State::SizeEnd,
             (State::Size(_), b';' | b' ' | b'\t')
             | (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
-            (State::Size(_), _) => return Err(Malformed("a chunk's size is no number")),
-            (State::Extension, _) => return Err(Malformed("a control character after a size")),
+            (State::Size(_), _) => return Err(MalformedChunks("a chunk's size is no number")),
+            (State::Extension, _) => {
+                return Err(MalformedChunks("a control character after a size"));
+            }
             (State::SizeEnd, b'\n') => {
                 self.line = 0;
                 if self.left == 0 { State::Trailer } else { State::Data }
@@ -147,7 +149,7 @@ impl Decoder {
                 State::Size(0)
             }
             (State::DataCr | State::DataLf, _) => {
-                return Err(Malformed("a chunk is longer than its size"));
+                return Err(MalformedChunks("a chunk is longer than its size"));
             }
             (State::Trailer, b'\r') => State::End,
             (State::TrailerLine, b'\r') => State::TrailerLf,
@@ -155,12 +157,12 @@ impl Decoder {
                 State::TrailerLine
             }
             (State::Trailer | State::TrailerLine, _) => {
-                return Err(Malformed("a control character in trailers"));
+                return Err(MalformedChunks("a control character in trailers"));
             }
             (State::TrailerLf, b'\n') => State::Trailer,
             (State::End, b'\n') => State::Done,
             (State::SizeEnd | State::TrailerLf | State::End, _) => {
-                return Err(Malformed("a carriage return without a line feed"));
+                return Err(MalformedChunks("a carriage return without a line feed"));
             }
             // Not asked: bytes of a chunk are not looked at, and after the end there is none.
             (State::Data | State::Done, _) => self.state,
@@ -180,7 +182,7 @@ mod tests {
     type Decoded<T> = Option<(T, T)>;
 
     /// Decodes `raw` in pieces of `piece` bytes.
-    fn decode(raw: &[u8], piece: usize) -> Result<Decoded<Vec<u8>>, Malformed> {
+    fn decode(raw: &[u8], piece: usize) -> Result<Decoded<Vec<u8>>, MalformedChunks> {
         let (mut decoder, mut bytes_in_it) = (Decoder::default(), Vec::new());
         let mut rest = raw;
         while !rest.is_empty() && !decoder.is_done() {

@@ -27,7 +27,7 @@ pub struct HeadLimits {
 
 /// A head that is whole, and may be acted on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
+pub struct RequestHead {
     /// Its bytes, the empty line included.
     pub length: usize,
     /// What follows it.
@@ -97,7 +97,7 @@ impl<'h> RequestLine<'h> {
 ///
 /// # Errors
 /// What is wrong with it. The connection has no next request.
-pub fn read(bytes: &[u8], limits: &HeadLimits) -> Result<Option<Head>, Malformed> {
+pub fn read(bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Malformed> {
     let mut room = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
     let room = room.get_mut(..limits.headers).unwrap_or_default();
     let mut request = httparse::Request::new(&mut []);
@@ -121,7 +121,7 @@ pub fn begin(bytes: &[u8], limits: &HeadLimits) -> Result<(), Malformed> {
     partial(bytes, limits).map(drop)
 }
 
-fn partial(bytes: &[u8], limits: &HeadLimits) -> Result<Option<Head>, Malformed> {
+fn partial(bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Malformed> {
     let begun = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let begun = begun.and_then(|at| bytes.get(at..)).unwrap_or_default();
     // Whoever speaks another protocol, such as TLS, is not left waiting.
@@ -169,7 +169,7 @@ fn meaning(
     request: &httparse::Request<'_, '_>,
     limits: &HeadLimits,
     length: usize,
-) -> Result<Head, Malformed> {
+) -> Result<RequestHead, Malformed> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(Malformed::Syntax);
     };
@@ -225,7 +225,7 @@ fn meaning(
         (Some(coding), None) => coding.map(|()| Body::Chunked)?,
         (None, length) => Body::Length(length.unwrap_or(0)),
     };
-    Ok(Head { length, body, expects_continue: expects_continue && !is_1_0 })
+    Ok(RequestHead { length, body, expects_continue: expects_continue && !is_1_0 })
 }
 
 /// Checks a target's form and bytes; returns the authority of one in absolute form.
@@ -330,7 +330,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { size: 1024, headers: 8, target: 100 };
 
-    fn of(head: &str) -> Result<Option<Head>, Malformed> {
+    fn of(head: &str) -> Result<Option<RequestHead>, Malformed> {
         read(head.as_bytes(), &LIMITS)
     }
 

@@ -7,4 +7,4 @@
 pub mod chunked;
 pub mod head;
 
-pub use self::head::{Body, Head, HeadLimits, Malformed};
+pub use self::head::{Body, HeadLimits, Malformed, RequestHead};

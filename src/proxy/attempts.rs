@@ -137,11 +137,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
-    use crate::upstream::Node;
+    use crate::upstream::ResolvedNode;
 
     fn pool(ports: &[u16]) -> Pool {
         let addresses = ports.iter().map(|&port| ([127, 0, 0, 1], port).into()).collect();
-        Pool::new(vec![Node { weight: 1, addresses }])
+        Pool::new(vec![ResolvedNode { weight: 1, addresses }])
     }
 
     fn begin(attempts: &mut Attempts, pool: &Pool) -> bool {

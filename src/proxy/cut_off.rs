@@ -42,7 +42,7 @@ mod tests {
         metrics::Metrics,
         proxy::{
             context::RawHead,
-            log::{AccessLog, Lines},
+            log::{AccessLogQueue, Lines},
             records::Records,
         },
     };
@@ -50,7 +50,7 @@ mod tests {
     /// A request that went upstream, and the far end of its access log.
     fn request(head: &'static str) -> (Context, Lines, Metrics) {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let (access_log, lines) = AccessLog::queue(LogFormat::Json, dropped);
+        let (access_log, lines) = AccessLogQueue::new(LogFormat::Json, dropped);
         let metrics = Metrics::new();
         let mut ctx = Context::new(Records::new(metrics.clone(), Some(access_log)).record());
         ctx.unwritten = Some(RawHead { raw: Bytes::from_static(head.as_bytes()), client: None });

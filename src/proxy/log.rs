@@ -27,7 +27,7 @@ const THREAD_BYTES: usize = 1024 * 1024;
 
 /// The near end of the access log's queue.
 #[derive(Clone, Debug)]
-pub struct AccessLog {
+pub struct AccessLogQueue {
     format: LogFormat,
     /// Wakes the writer. Holds one ring, and more would say nothing.
     bell: SyncSender<()>,
@@ -76,11 +76,11 @@ impl Waiting {
     }
 }
 
-impl AccessLog {
+impl AccessLogQueue {
     /// A queue for lines of this format. Those that are dropped, since the writer
     /// could not keep up, or not write, are counted in `dropped`.
     #[must_use]
-    pub fn queue(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
+    pub fn new(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
         let (bell, rings) = sync_channel(1);
         let threads = ThreadLocal::new();
         let buffers = Arc::new(Buffers {

@@ -40,7 +40,7 @@ pub use attempts::ATTEMPTS_MAX;
 pub use closing::Closing;
 pub use context::Context;
 pub use line::{Chosen, Line, Plain};
-pub use log::{AccessLog, Lines};
+pub use log::{AccessLogQueue, Lines};
 pub use refuse::{Refuser, Unread};
 pub use self_check::{Asking, SelfCheck};
 pub use wire::{Awaited, Ended, FindWire, Wire};
@@ -75,7 +75,7 @@ impl Proxy {
     pub fn new(
         snapshots: &Arc<SnapshotCell>,
         metrics: Metrics,
-        access_log: Option<AccessLog>,
+        access_log: Option<AccessLogQueue>,
         self_check: SelfCheck,
         find_wire: FindWire,
         reserved_from: RawFd,

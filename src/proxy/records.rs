@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::log::AccessLog;
+use super::log::AccessLogQueue;
 use crate::metrics::Metrics;
 
 /// The metrics and the access log, for the requests of one thread, whose references are
@@ -17,11 +17,11 @@ pub(super) type Record = Arc<Both>;
 pub(super) struct Both {
     pub(super) metrics: Metrics,
     /// `None`: none is written.
-    pub(super) access_log: Option<AccessLog>,
+    pub(super) access_log: Option<AccessLogQueue>,
 }
 
 impl Records {
-    pub(super) fn new(metrics: Metrics, access_log: Option<AccessLog>) -> Self {
+    pub(super) fn new(metrics: Metrics, access_log: Option<AccessLogQueue>) -> Self {
         Self(Arc::new(Both { metrics, access_log }))
     }
 

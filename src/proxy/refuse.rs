@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     line::{Chosen, Line, Plain},
-    log::AccessLog,
+    log::AccessLogQueue,
     reply::Written,
     request_id,
 };
@@ -28,7 +28,7 @@ pub struct Refuser {
     /// `None`: of a listener that is not for clients, and is not logged.
     snapshots: Option<Lender>,
     metrics: Metrics,
-    access_log: Option<AccessLog>,
+    access_log: Option<AccessLogQueue>,
     listener: Arc<str>,
 }
 
@@ -50,7 +50,7 @@ impl Refuser {
     pub(super) fn new(
         snapshots: Lender,
         metrics: Metrics,
-        access_log: Option<AccessLog>,
+        access_log: Option<AccessLogQueue>,
         listener: Arc<str>,
     ) -> Self {
         Self { snapshots: Some(snapshots), metrics, access_log, listener }

@@ -19,7 +19,7 @@ use http::StatusCode;
 use pingora_core::Error;
 use pingora_proxy::Session;
 
-use crate::{http1::chunked::Malformed, metrics::Limit};
+use crate::{http1::chunked::MalformedChunks, metrics::Limit};
 
 /// No answer is waited for, or it may take as long as it will.
 const UNLIMITED: u64 = u64::MAX;
@@ -167,7 +167,7 @@ pub enum Ended {
     /// The upstream has, to answer.
     Answer,
     /// The body is not what its framing says.
-    Body(Malformed),
+    Body(MalformedChunks),
 }
 
 impl Ended {

@@ -15,7 +15,7 @@ use tokio::signal::unix::Signal;
 use super::process_log::COMPLAINT_PAUSE;
 use crate::{
     config::{self, LogOutput},
-    proxy::{AccessLog, Lines},
+    proxy::{AccessLogQueue, Lines},
 };
 
 /// How often a busy log is written: no longer than anyone who follows it notices.
@@ -28,7 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const FINISH: Duration = Duration::from_secs(2);
 
 /// The thread that writes. It ends, with everything written, when the last
-/// [`AccessLog`] is dropped.
+/// [`AccessLogQueue`] is dropped.
 pub(super) struct Writer {
     /// Disconnects when the thread ends.
     running: Receiver<()>,
@@ -39,14 +39,14 @@ pub(super) struct Writer {
 pub(super) fn start(
     log: &config::AccessLog,
     dropped: IntCounter,
-) -> io::Result<Option<(AccessLog, Writer)>> {
+) -> io::Result<Option<(AccessLogQueue, Writer)>> {
     let (path, file) = match &log.output {
         LogOutput::Off => return Ok(None),
         // Not `io::stdout()`, which looks for the end of each line once more.
         LogOutput::Stdout => (None, File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         LogOutput::File(path) => (Some(path.clone()), append(path)?),
     };
-    let (access_log, lines) = AccessLog::queue(log.format, dropped);
+    let (access_log, lines) = AccessLogQueue::new(log.format, dropped);
     let (ends, running) = channel();
     let sink = Sink { path, file, begun: 0 };
     std::thread::Builder::new()
@@ -56,7 +56,7 @@ pub(super) fn start(
 }
 
 /// Opens the file anew at each signal: what rotates logs has renamed the old one.
-pub(super) async fn reopen_when(mut signal: Signal, log: Option<AccessLog>) {
+pub(super) async fn reopen_when(mut signal: Signal, log: Option<AccessLogQueue>) {
     while signal.recv().await.is_some() {
         if let Some(log) = &log {
             log.reopen();

@@ -26,11 +26,11 @@ mod systemd;
 mod upgrade;
 mod upstreams;
 
-pub use admin::{Ask, ENDPOINTS, Endpoint, LiveRequest, Reach};
+pub use admin::{AdminEndpoint, Ask, ENDPOINTS, LiveRequest, Reach};
 pub use echo::start_echo;
 pub use process_log::ProcessLog;
 pub use reload::Supply;
-pub use running::{Server, StartError};
+pub use running::{RunningServer, StartError};
 pub use start::{Inherited, start};
 pub use stop::SuccessorEnded;
 pub use supply::files::{Disk, Memory};

@@ -74,12 +74,12 @@ pub struct Supply {
 
 /// How a reading ended: what has changed, in one line, or the whole report, and what was
 /// served is served on.
-pub(super) type Outcome = Result<String, Arc<Report>>;
+pub(super) type ReloadResult = Result<String, Arc<Report>>;
 
 /// A reading that somebody wants, and that has not begun.
 struct Wanted {
     trigger: Trigger,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: watch::Sender<Option<ReloadResult>>,
 }
 
 /// Swaps what is served.
@@ -153,7 +153,7 @@ impl Reloader {
     pub(super) fn reload(
         self: &Arc<Self>,
         trigger: Trigger,
-    ) -> impl Future<Output = Outcome> + use<> {
+    ) -> impl Future<Output = ReloadResult> + use<> {
         let mut outcome = self.want(trigger);
         async move {
             let ended = outcome.wait_for(Option::is_some).await;
@@ -163,7 +163,7 @@ impl Reloader {
     }
 
     /// Joins the reading that is wanted already, or wants one.
-    fn want(self: &Arc<Self>, trigger: Trigger) -> watch::Receiver<Option<Outcome>> {
+    fn want(self: &Arc<Self>, trigger: Trigger) -> watch::Receiver<Option<ReloadResult>> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wanted) = &mut *wanted {
             // Whoever asks wants to be answered, also if nothing has changed.
@@ -189,7 +189,7 @@ impl Reloader {
         }
     }
 
-    async fn read(&self, trigger: Trigger) -> Outcome {
+    async fn read(&self, trigger: Trigger) -> ReloadResult {
         // A file event may turn out to be no change; whoever asks is answered at once.
         let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
         let known = (trigger == Trigger::File).then(|| self.last().hash);
@@ -216,7 +216,7 @@ impl Reloader {
         hash: String,
         change: Change,
         trigger: Trigger,
-    ) -> Outcome {
+    ) -> ReloadResult {
         let current = self.snapshots.load();
         let addresses = self.resolver.resolve(&config, current.addresses()).await;
         let previous = Arc::clone(&current);

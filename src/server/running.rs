@@ -39,7 +39,7 @@ use super::{
     signals::Signals,
     supply::watcher,
     systemd::{Notifier, watchdog},
-    upgrade::{Elders, HandedOver, Predecessor, Step, Upgrader, pause_at, steps::new},
+    upgrade::{Elders, HandOverStep, HandedOver, Predecessor, Upgrader, pause_at, steps::new},
     upstreams::resolve::Resolver,
 };
 use crate::{
@@ -100,7 +100,7 @@ impl From<io::Error> for StartError {
 }
 
 /// A process that serves.
-pub struct Server {
+pub struct RunningServer {
     /// For all but requests: signals, reloads, the watcher, the upgrade.
     pub(super) runtime: Runtime,
     pub(super) workers: Workers<HttpProxy<Proxy>>,
@@ -126,7 +126,7 @@ pub struct Server {
     pub(super) log: ProcessLog,
 }
 
-impl Server {
+impl RunningServer {
     /// Everything but what listens.
     pub(super) fn new(
         runtime: Runtime,
@@ -274,7 +274,7 @@ impl Server {
             let deadline = Instant::now() + PROOF;
             self_check::answers_on(&self.gates, &self.self_check, deadline).await?;
             if predecessor.is_some() {
-                pause_at(Step::Answering).await;
+                pause_at(HandOverStep::Answering).await;
             }
             Ok(())
         });
@@ -309,7 +309,7 @@ impl Server {
                     (new::Act::BeMain, None) => self.state.notifier.ready(),
                     (new::Act::BeMain, Some(_)) => {
                         self.state.notifier.took_over();
-                        pause_at(Step::Replacing).await;
+                        pause_at(HandOverStep::Replacing).await;
                     }
                     (new::Act::SayServing, Some(old)) => old.say_serving().await,
                     (new::Act::SayTookOver, Some(old)) => old.say_took_over().await,

@@ -15,9 +15,9 @@ use super::{
     admin,
     process_log::ProcessLog,
     reload::Supply,
-    running::{Server, StartError},
+    running::{RunningServer, StartError},
     signals::Signals,
-    upgrade::{Predecessor, Received, Step, Takeover, pause_at},
+    upgrade::{HandOverStep, Predecessor, Received, Takeover, pause_at},
 };
 use crate::config::Config;
 
@@ -44,7 +44,7 @@ pub fn start(
     supply: Supply,
     inherited: &Inherited,
     log: ProcessLog,
-) -> Result<Server, StartError> {
+) -> Result<RunningServer, StartError> {
     // While there is but one thread.
     let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
         Given::by_systemd()
@@ -76,10 +76,10 @@ pub fn start(
     let listeners = bind(&config, &mut sockets)?;
     let admin = admin::Listeners::bind(&config.admin, &mut sockets)?;
     if predecessor.is_some() {
-        runtime.block_on(pause_at(Step::Bound));
+        runtime.block_on(pause_at(HandOverStep::Bound));
     }
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
-    let mut server = Server::new(runtime, signals, config, supply, shared, self_check, log)?;
+    let mut server = RunningServer::new(runtime, signals, config, supply, shared, self_check, log)?;
     carried.apply(&server.state.reloader.serving(), &server.state.metrics);
     // From here on clients may have come, who are served before the process ends.
     let live = server

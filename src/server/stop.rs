@@ -7,7 +7,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::{
     drain::{DRAIN_SHORT, Done, Drain, Event},
-    running::Server,
+    running::RunningServer,
     signals::Stop,
     upgrade::{Draining, HandedOver, Successor},
 };
@@ -39,7 +39,7 @@ enum End {
 /// The process that serves instead, if it is there to be told what this one has counted.
 type Heir = Option<Box<Successor>>;
 
-impl Server {
+impl RunningServer {
     /// Serves until a signal, or until another process serves instead. SIGTERM: it is
     /// not ready for `limits.lame_duck`, then what is in flight has `limits.drain`.
     /// SIGINT: what is in flight has 2 s. It ends as soon as the last connection has;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use crate::{
     config::{NodeAddress, Upstream},
-    upstream::Node,
+    upstream::ResolvedNode,
 };
 
 /// The addresses that the host names of upstream nodes resolve to. A name that is
@@ -12,7 +12,7 @@ use crate::{
 pub type Addresses = HashMap<NodeAddress, Box<[SocketAddr]>>;
 
 /// The nodes of an upstream, each with its addresses.
-pub(super) fn nodes(upstream: &Upstream, addresses: &Addresses) -> Vec<Node> {
+pub(super) fn nodes(upstream: &Upstream, addresses: &Addresses) -> Vec<ResolvedNode> {
     let resolved = |address: &NodeAddress| match address {
         NodeAddress::Ip(address) => Box::from([*address]),
         NodeAddress::Name(..) => addresses.get(address).cloned().unwrap_or_default(),
@@ -20,6 +20,9 @@ pub(super) fn nodes(upstream: &Upstream, addresses: &Addresses) -> Vec<Node> {
     upstream
         .nodes
         .iter()
-        .map(|node| Node { weight: u32::from(node.weight), addresses: resolved(&node.address) })
+        .map(|node| ResolvedNode {
+            weight: u32::from(node.weight),
+            addresses: resolved(&node.address),
+        })
         .collect()
 }

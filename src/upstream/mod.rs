@@ -3,4 +3,4 @@
 
 mod pool;
 
-pub use pool::{Endpoint, Node, Pool, Tried};
+pub use pool::{Endpoint, Pool, ResolvedNode, Tried};

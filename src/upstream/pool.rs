@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 /// One node of an upstream: a share of the requests, and where they go.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Node {
+pub struct ResolvedNode {
     /// The node's share, relative to the others'. At least 1.
     pub weight: u32,
     /// Every address of the node. A name that does not resolve has none, and its
@@ -54,7 +54,7 @@ impl Tried {
 /// run of that length honours the weights exactly.
 #[derive(Debug)]
 pub struct Pool {
-    nodes: Box<[Node]>,
+    nodes: Box<[ResolvedNode]>,
     /// For each node, one for each of its addresses.
     endpoints: Box<[Box<[Endpoint]>]>,
     schedule: Box<[u32]>,
@@ -64,14 +64,14 @@ pub struct Pool {
 impl Pool {
     /// A pool of these nodes.
     #[must_use]
-    pub fn new(nodes: Vec<Node>) -> Self {
+    pub fn new(nodes: Vec<ResolvedNode>) -> Self {
         let (endpoints, schedule) = (numbered(&nodes), smooth(&nodes));
         Self { nodes: nodes.into(), endpoints, schedule, next: AtomicUsize::new(0) }
     }
 
     /// The nodes, as they were given.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[ResolvedNode] {
         &self.nodes
     }
 
@@ -122,13 +122,13 @@ impl Pool {
 }
 
 /// The addresses of each node, those that are equal by the same number.
-fn numbered(nodes: &[Node]) -> Box<[Box<[Endpoint]>]> {
+fn numbered(nodes: &[ResolvedNode]) -> Box<[Box<[Endpoint]>]> {
     let mut numbers: HashMap<SocketAddr, u32> = HashMap::new();
     let mut endpoint = |node, address| {
         let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
         Endpoint { node, number: *numbers.entry(address).or_insert(next), address }
     };
-    let of_node = |(index, node): (usize, &Node)| {
+    let of_node = |(index, node): (usize, &ResolvedNode)| {
         node.addresses.iter().map(|&address| endpoint(index, address)).collect()
     };
     nodes.iter().enumerate().map(of_node).collect()
@@ -137,8 +137,9 @@ fn numbered(nodes: &[Node]) -> Box<[Box<[Endpoint]>]> {
 /// Indexes of the nodes that have an address, in the order of smooth weighted
 /// round robin: each turn every node gains its weight, and the richest serves
 /// and pays the sum of all.
-fn smooth(nodes: &[Node]) -> Box<[u32]> {
-    let weight = |node: &Node| if node.addresses.is_empty() { 0 } else { i64::from(node.weight) };
+fn smooth(nodes: &[ResolvedNode]) -> Box<[u32]> {
+    let weight =
+        |node: &ResolvedNode| if node.addresses.is_empty() { 0 } else { i64::from(node.weight) };
     let divisor = nodes.iter().map(weight).fold(0, greatest_common_divisor).max(1);
     let shares: Vec<i64> = nodes.iter().map(|node| weight(node) / divisor).collect();
     let total: i64 = shares.iter().sum();
@@ -167,9 +168,9 @@ mod tests {
 
     use super::*;
 
-    fn node(weight: u32, ports: &[u16]) -> Node {
+    fn node(weight: u32, ports: &[u16]) -> ResolvedNode {
         let address = |&port| SocketAddr::from(([127, 0, 0, 1], port));
-        Node { weight, addresses: ports.iter().map(address).collect() }
+        ResolvedNode { weight, addresses: ports.iter().map(address).collect() }
     }
 
     fn ports(pool: &Pool, count: usize) -> Vec<u16> {
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_order_is_smooth() {
-        let cases: &[(&str, Vec<Node>, &[u16])] = &[
+        let cases: &[(&str, Vec<ResolvedNode>, &[u16])] = &[
             ("one", vec![node(7, &[1])], &[1, 1, 1]),
             ("equal", vec![node(2, &[1]), node(2, &[2])], &[1, 2, 1, 2]),
             (
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn who_was_tried_is_passed_over() {
         #[rustfmt::skip]
-        let cases: [(&str, Vec<Node>, usize); 4] = [
+        let cases: [(&str, Vec<ResolvedNode>, usize); 4] = [
             ("two nodes",                 vec![node(1, &[1]), node(1, &[2])],        2),
             ("two addresses of a name",   vec![node(1, &[1, 2])],                    2),
             ("a name and an address",     vec![node(3, &[1, 2, 3]), node(1, &[4])],  4),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
-use corsac::server::{ENDPOINTS, Endpoint};
+use corsac::server::{AdminEndpoint, ENDPOINTS};
 use serde_json::Value;
 
 use crate::harness::{Answer, Call, Corsac, DEADLINE, Gate, Origin, await_exit};
@@ -119,7 +119,7 @@ fn no_browser_is_answered() {
     let services = SERVICES.replace("\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"unix:admin.sock\"]");
     let corsac = Corsac::in_front_of(&origin, &services);
     let admin = corsac.admin_address();
-    for Endpoint { method, path, .. } in ENDPOINTS {
+    for AdminEndpoint { method, path, .. } in ENDPOINTS {
         for header in ["Origin: http://localhost", "Origin: null", "Sec-Fetch-Site: cross-site"] {
             let (name, value) = header.split_once(": ").unwrap();
             let by_address = Call::new(admin, method, path).header(name, value).send();

@@ -19,7 +19,7 @@ use crate::harness::{
 #[path = "../../src/server/upgrade/step.rs"]
 mod step;
 
-use step::Step;
+use step::HandOverStep;
 
 /// One listener, an admin socket, a route that answers and one to the origin.
 fn config(origin: SocketAddr, more: &str) -> String {
@@ -324,7 +324,7 @@ fn ten_upgrades_under_load() {
 /// Whichever process dies, the other one serves. Nothing but what it had accepted is lost.
 #[test]
 fn killed_at_every_step() {
-    for step in Step::ALL {
+    for step in HandOverStep::ALL {
         let name = step.name();
         let origin = Origin::answering(200).start();
         let setup = Corsac::with(&config(origin.address(), ""));
@@ -333,7 +333,8 @@ fn killed_at_every_step() {
         let listen = corsac.address().to_string();
         corsac.workdir().replace("corsac.toml", config_at(&listen, origin.address(), ""));
         let command = ["upgrade", "--wait", "--socket", "admin.sock", "--timeout", "30s"];
-        let has_accepted = !matches!(step, Step::Attached | Step::Received | Step::Bound);
+        let has_accepted =
+            !matches!(step, HandOverStep::Attached | HandOverStep::Received | HandOverStep::Bound);
         let load = Load::start(&corsac);
         thread::scope(|scope| {
             let asked = scope.spawn(|| corsac.command(&command));
@@ -351,7 +352,7 @@ fn killed_at_every_step() {
         if name.starts_with("old:") {
             assert_eq!(corsac.await_exit(), None, "{name}: it was the old one that was held");
         }
-        if step == Step::Checked {
+        if step == HandOverStep::Checked {
             continue; // There was no other process yet.
         }
         if !has_accepted {

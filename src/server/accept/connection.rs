@@ -258,7 +258,7 @@ impl Connection {
     }
 
     /// Keeps what is no part of the request that begins, and gives what is.
-    fn begin(&mut self, found: http1::Head, mut head: BytesMut) -> Next {
+    fn begin(&mut self, found: http1::RequestHead, mut head: BytesMut) -> Next {
         let rest = head.len() - found.length;
         self.inbound = match found.body {
             Body::Length(length) => {

@@ -43,7 +43,7 @@ pub enum Reach {
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Endpoint {
+pub struct AdminEndpoint {
     /// What is asked.
     pub ask: Ask,
     /// By which method; HEAD is answered where GET is.
@@ -58,12 +58,12 @@ pub struct Endpoint {
     pub says: &'static str,
 }
 
-const fn get(ask: Ask, path: &'static str, says: &'static str) -> Endpoint {
-    Endpoint { ask, method: "GET", path, reach: Reach::Anywhere, body_max: 0, says }
+const fn get(ask: Ask, path: &'static str, says: &'static str) -> AdminEndpoint {
+    AdminEndpoint { ask, method: "GET", path, reach: Reach::Anywhere, body_max: 0, says }
 }
 
-const fn post(ask: Ask, path: &'static str, body_max: usize, says: &'static str) -> Endpoint {
-    Endpoint { ask, method: "POST", path, reach: Reach::Socket, body_max, says }
+const fn post(ask: Ask, path: &'static str, body_max: usize, says: &'static str) -> AdminEndpoint {
+    AdminEndpoint { ask, method: "POST", path, reach: Reach::Socket, body_max, says }
 }
 
 /// A request to explain has headers; one to upgrade a path.
@@ -71,7 +71,7 @@ const BODY_MAX: usize = 256 * 1024;
 
 /// Everything.
 #[rustfmt::skip]
-pub const ENDPOINTS: [Endpoint; 7] = [
+pub const ENDPOINTS: [AdminEndpoint; 7] = [
     get(Ask::Health,   "/healthz",           "the process lives"),
     get(Ask::Ready,    "/readyz",            "whether it is to get requests"),
     get(Ask::Metrics,  "/metrics",           "metrics, in the text format of Prometheus"),
@@ -103,7 +103,7 @@ pub(super) fn find(
     headers: &HeaderMap,
     on_socket: bool,
     admin: &Admin,
-) -> Result<&'static Endpoint, Refusal> {
+) -> Result<&'static AdminEndpoint, Refusal> {
     if !on_socket {
         refuse_other_names(headers, admin)?;
     }
@@ -157,7 +157,7 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What there is, for whoever asks for something else.
 fn list() -> String {
     let mut list = "this is not served; there are\n".to_owned();
-    for Endpoint { method, path, reach, says, .. } in ENDPOINTS {
+    for AdminEndpoint { method, path, reach, says, .. } in ENDPOINTS {
         let on = if reach == Reach::Socket { " (on the socket alone)" } else { "" };
         // Writing to a text cannot fail.
         let _ = writeln!(list, "{method:4} {path:8} {says}{on}");

@@ -45,7 +45,7 @@ use crate::{
         upgrade::UpgradeRequest,
     },
 };
-pub use endpoints::{Ask, ENDPOINTS, Endpoint, Reach};
+pub use endpoints::{AdminEndpoint, Ask, ENDPOINTS, Reach};
 use endpoints::{Refusal, find};
 use status::State;
 

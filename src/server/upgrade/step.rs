@@ -4,7 +4,7 @@
 /// `CORSAC_PAUSE_AT`, and killed. `tests/it/upgrade.rs` includes this file, so no step
 /// is forgotten there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum HandOverStep {
     /// The old process: the configuration was checked.
     Checked,
     /// The old process: the new one was started.
@@ -31,7 +31,7 @@ pub(crate) enum Step {
     Replacing,
 }
 
-impl Step {
+impl HandOverStep {
     /// All of them.
     #[allow(dead_code, reason = "for tests")]
     pub(crate) const ALL: [Self; 12] = [

@@ -21,7 +21,7 @@ use super::{
     channel::{Channel, DESCRIPTORS_MAX, Draining, Message, PROTOCOL, write_file},
     elders::Elders,
     pause::pause_at,
-    step::Step,
+    step::HandOverStep,
     steps::old::{Act, Event, State},
 };
 use crate::{
@@ -139,7 +139,7 @@ impl Successor {
             for act in acts {
                 match act {
                     Act::SayGo => {
-                        pause_at(Step::Proved).await;
+                        pause_at(HandOverStep::Proved).await;
                         words.push_back(Message::Go);
                     }
                     Act::SayWithdrawn => words.push_back(Message::Withdrawn),
@@ -155,7 +155,7 @@ impl Successor {
         notifier.replaced();
         elders.leave();
         self.has_taken_over = true;
-        pause_at(Step::Replaced).await;
+        pause_at(HandOverStep::Replaced).await;
         Ok(self)
     }
 
@@ -181,13 +181,13 @@ impl Successor {
             if let Err(reason) = self.offer(offer).await {
                 return (Event::Failed, reason);
             }
-            pause_at(Step::Offered).await;
+            pause_at(HandOverStep::Offered).await;
         }
         while let Some(word) = words.front() {
             // It may have ended, which is heard below.
             let _ = self.channel.send(word, &[]).await;
             if matches!(words.pop_front(), Some(Message::Go)) {
-                pause_at(Step::Went).await;
+                pause_at(HandOverStep::Went).await;
             }
         }
         loop {

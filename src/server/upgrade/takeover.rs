@@ -22,7 +22,7 @@ use super::{
     channel::{Channel, Message, PROTOCOL, read_file, send},
     elders::Elders,
     pause::pause_at,
-    step::Step,
+    step::HandOverStep,
     steps::new::Event,
 };
 use crate::{
@@ -115,7 +115,7 @@ impl Predecessor {
         let attached = Message::Attached { pid: std::process::id().cast_signed() };
         // It may have ended; that shows below.
         let _ = predecessor.channel.send(&attached, &[]).await;
-        pause_at(Step::Attached).await;
+        pause_at(HandOverStep::Attached).await;
         let mut sockets = Vec::new();
         let mut received = Received::nothing_but(Given::default());
         loop {
@@ -151,7 +151,7 @@ impl Predecessor {
             }
         }
         received.sockets = Given::new(sockets);
-        pause_at(Step::Received).await;
+        pause_at(HandOverStep::Received).await;
         Ok((predecessor, received))
     }
 
@@ -181,7 +181,7 @@ impl Predecessor {
     /// Says that this process answers on every listener.
     pub(in crate::server) async fn say_serving(&self) {
         self.say(Message::Serving { version: env!("CARGO_PKG_VERSION").to_owned() }).await;
-        pause_at(Step::Serving).await;
+        pause_at(HandOverStep::Serving).await;
     }
 
     /// Says that the service manager knows this process.

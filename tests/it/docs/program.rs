@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
-use corsac::server::{ENDPOINTS, Endpoint, Reach};
+use corsac::server::{AdminEndpoint, ENDPOINTS, Reach};
 use serde_json::Value;
 
 use super::read;
@@ -90,12 +90,12 @@ fn every_endpoint_answers_as_its_row_says() {
             (cells[1], cells[2].trim_matches('`'), cells[3])
         })
         .collect();
-    let known = ENDPOINTS.map(|Endpoint { method, path, reach, .. }| match reach {
+    let known = ENDPOINTS.map(|AdminEndpoint { method, path, reach, .. }| match reach {
         Reach::Anywhere => (method, path, "anywhere"),
         Reach::Socket => (method, path, "socket"),
     });
     assert_eq!(documented, known);
-    for Endpoint { method, path, reach, .. } in ENDPOINTS {
+    for AdminEndpoint { method, path, reach, .. } in ENDPOINTS {
         let other = if method == "GET" { "POST" } else { "GET" };
         let (expected, by_another) = match reach {
             Reach::Anywhere => (200, 405),

@@ -76,9 +76,12 @@ pub(super) fn named(code: &str) -> Vec<Vec<String>> {
     while let Some(at) = rest.find("::") {
         let begin = rest[..at].rfind(|c| !is_identifier(c)).map_or(0, |before| before + 1);
         let is_first = rest[begin..].starts_with(|c: char| c.is_ascii_lowercase());
-        if is_first && !rest[..begin].ends_with(':') {
-            let (path, length) = expression(&rest[begin..]);
-            paths.extend(path);
+        let (before, length) = (&rest[..begin], expression(&rest[begin..]).1);
+        if before.ends_with("pub(in ") {
+            // Who may name the item is not what the item names.
+            rest = &rest[begin + length..];
+        } else if is_first && !before.ends_with(':') {
+            paths.extend(expression(&rest[begin..]).0);
             rest = &rest[begin + length..];
         } else {
             rest = &rest[at + 2..];
