@@ -126,10 +126,10 @@ impl Carried {
             }
         }
         if let Some(&count) = self.words(&definitions::ACCESS_LOG_DROPPED, "").get("") {
-            metrics.access_log_dropped().inc_by(count);
+            metrics.access_log_dropped().add(count);
         }
         if let Some(&count) = self.words(&definitions::LOG_DROPPED, "").get("") {
-            metrics.log_dropped().inc_by(count);
+            metrics.log_dropped().add(count);
         }
         for (index, upstream) in snapshot.config().upstreams.iter().enumerate() {
             if let Some((_, pool)) = snapshot.upstream(index)

@@ -106,7 +106,7 @@ impl Process {
             6 => upstream.retried(),
             7 => upstream.answered(Duration::from_nanos(many)),
             8 => self.metrics.config_refused([codes::CODES[word % codes::CODES.len()].0]),
-            _ => self.metrics.access_log_dropped().inc_by(many),
+            _ => self.metrics.access_log_dropped().add(many),
         }
     }
 }

@@ -19,6 +19,7 @@
 //! be tens of thousands, with a hundred counters each, so `cells.rs` keeps those itself.
 
 pub(crate) mod cells;
+mod counter;
 pub mod definitions;
 mod durations;
 mod limit;
@@ -30,10 +31,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{IntCounterVec, Registry, TextEncoder};
 
+use self::counter::{Counters, Gauges};
 use self::text::Text;
 
+pub use self::counter::{Counter, Gauge, Held};
 pub use self::limit::Limit;
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
@@ -55,16 +58,16 @@ pub const BUILD: &str = match option_env!("CORSAC_BUILD") {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    in_flight: IntGauge,
-    connections: IntGaugeVec,
-    reload_successful: IntGauge,
-    applied_at: IntGauge,
-    snapshots: IntGauge,
-    refused: IntCounterVec,
-    access_log_dropped: IntCounter,
+    in_flight: Gauge,
+    connections: Gauges,
+    reload_successful: Gauge,
+    applied_at: Gauge,
+    snapshots: Gauge,
+    refused: Counters,
+    access_log_dropped: Counter,
     limits_reached: IntCounterVec,
     requests_refused: IntCounterVec,
-    log_dropped: IntCounter,
+    log_dropped: Counter,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -75,16 +78,16 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::new(),
-            in_flight: definitions::REQUESTS_IN_FLIGHT.gauge(),
-            connections: definitions::CONNECTIONS.gauges(),
-            reload_successful: definitions::CONFIG_LAST_RELOAD_SUCCESSFUL.gauge(),
-            applied_at: definitions::CONFIG_APPLIED_TIMESTAMP.gauge(),
-            snapshots: definitions::CONFIG_SNAPSHOTS.gauge(),
-            refused: definitions::CONFIG_REFUSED.counters(),
-            access_log_dropped: definitions::ACCESS_LOG_DROPPED.counter(),
+            in_flight: Gauge::new(&definitions::REQUESTS_IN_FLIGHT),
+            connections: Gauges::of(&definitions::CONNECTIONS),
+            reload_successful: Gauge::new(&definitions::CONFIG_LAST_RELOAD_SUCCESSFUL),
+            applied_at: Gauge::new(&definitions::CONFIG_APPLIED_TIMESTAMP),
+            snapshots: Gauge::new(&definitions::CONFIG_SNAPSHOTS),
+            refused: Counters::of(&definitions::CONFIG_REFUSED),
+            access_log_dropped: Counter::new(&definitions::ACCESS_LOG_DROPPED),
             limits_reached: definitions::LIMITS_REACHED.counters(),
             requests_refused: definitions::REQUESTS_REFUSED.counters(),
-            log_dropped: definitions::LOG_DROPPED.counter(),
+            log_dropped: Counter::new(&definitions::LOG_DROPPED),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
         };
@@ -92,16 +95,16 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
         let collectors: [Box<dyn Collector>; 11] = [
             Box::new(build),
-            Box::new(metrics.in_flight.clone()),
-            Box::new(metrics.connections.clone()),
-            Box::new(metrics.reload_successful.clone()),
-            Box::new(metrics.applied_at.clone()),
-            Box::new(metrics.snapshots.clone()),
-            Box::new(metrics.refused.clone()),
-            Box::new(metrics.access_log_dropped.clone()),
+            metrics.in_flight.collector(),
+            metrics.connections.collector(),
+            metrics.reload_successful.collector(),
+            metrics.applied_at.collector(),
+            metrics.snapshots.collector(),
+            metrics.refused.collector(),
+            metrics.access_log_dropped.collector(),
             Box::new(metrics.limits_reached.clone()),
             Box::new(metrics.requests_refused.clone()),
-            Box::new(metrics.log_dropped.clone()),
+            metrics.log_dropped.collector(),
         ];
         for collector in collectors {
             metrics.register(collector);
@@ -148,13 +151,13 @@ impl Metrics {
     /// Counts a request as in flight, for as long as what is returned lives.
     #[must_use]
     pub fn request(&self) -> Held {
-        Held::new(&self.in_flight)
+        self.in_flight.hold()
     }
 
     /// Counts a snapshot that serves, for as long as what is returned lives.
     #[must_use]
     pub fn snapshot(&self) -> Held {
-        Held::new(&self.snapshots)
+        self.snapshots.hold()
     }
 
     /// What is counted of requests without a route.
@@ -166,17 +169,14 @@ impl Metrics {
     /// The open connections of a listener. Listeners are those of the process: no reload
     /// adds or removes one.
     #[must_use]
-    pub fn connections(&self, listener: &str) -> IntGauge {
-        self.connections.with_label_values(&[listener])
+    pub fn connections(&self, listener: &str) -> Gauge {
+        self.connections.with(listener)
     }
 
     /// The open connections of all listeners.
     #[must_use]
     pub fn open_connections(&self) -> i64 {
-        let families = self.connections.collect();
-        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
-        #[expect(clippy::cast_possible_truncation, reason = "a count of connections is exact")]
-        series.map(|series| series.get_gauge().get_value() as i64).sum()
+        self.connections.all().iter().map(|(_, gauge)| gauge.get()).sum()
     }
 
     /// The requests in flight.
@@ -187,7 +187,7 @@ impl Metrics {
 
     /// Lines that the access log lost.
     #[must_use]
-    pub fn access_log_dropped(&self) -> IntCounter {
+    pub fn access_log_dropped(&self) -> Counter {
         self.access_log_dropped.clone()
     }
 
@@ -204,7 +204,7 @@ impl Metrics {
 
     /// Lines that corsac's own log lost.
     #[must_use]
-    pub fn log_dropped(&self) -> IntCounter {
+    pub fn log_dropped(&self) -> Counter {
         self.log_dropped.clone()
     }
 
@@ -227,48 +227,19 @@ impl Metrics {
     /// Counts configurations that were refused for a mistake with this code, and no more:
     /// also those that another process refused.
     pub(crate) fn count_refused(&self, code: &str, count: u64) {
-        self.refused.with_label_values(&[code]).inc_by(count);
+        self.refused.with(code).add(count);
     }
 
     /// Configurations that were refused, by the codes of their mistakes.
     pub(crate) fn refusals(&self) -> Vec<(String, u64)> {
-        let families = self.refused.collect();
-        let series = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
-        let refusal = |series: &prometheus::proto::Metric| {
-            let code = series.get_label().first()?.value().to_owned();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a count is exact, and not negative"
-            )]
-            Some((code, series.get_counter().get_value() as u64))
-        };
-        series.filter_map(refusal).collect()
+        let all = self.refused.all().into_iter();
+        all.map(|(code, counter)| (code.into_string(), counter.get())).collect()
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// One more in a gauge, until it is dropped: also where a panic unwinds.
-#[derive(Debug)]
-pub struct Held(IntGauge);
-
-impl Held {
-    /// Counts one more.
-    #[must_use]
-    pub fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

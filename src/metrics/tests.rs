@@ -84,7 +84,7 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     let upstream = Arc::new(UpstreamMetrics::new("app"));
     metrics.serve(series(&[&route], &[&upstream]));
     count_everything(&route, &upstream);
-    metrics.connections("http").inc();
+    let _connection = metrics.connections("http").hold();
     metrics.config_applied("3f2a", 1_000_000);
     metrics.config_refused(["E102", "E001", "E102"]);
     metrics.limit_reached("http", Limit::Head);
@@ -216,4 +216,18 @@ fn what_is_gone_stays_gone() {
     assert!(!text.contains("s/goes") && !text.contains("\"down\""), "{text}");
     let labels = [("route", "s/stays"), ("code", "200")];
     assert_eq!(value(&metrics, "corsac_http_requests_total", &labels), 2.0);
+}
+
+/// What is given back as a number is what is shown.
+#[test]
+fn labelled_series_are_given_back() {
+    let metrics = Metrics::new();
+    let _open = ["a", "b", "b"].map(|listener| metrics.connections(listener).hold());
+    assert_eq!(metrics.open_connections(), 3);
+    assert_eq!(value(&metrics, "corsac_http_connections", &[("listener", "b")]), 2.0);
+    // A float would lose the last one.
+    metrics.count_refused("E102", (1 << 53) + 1);
+    metrics.config_refused(["E001"]);
+    let refusals = [("E001".to_owned(), 1), ("E102".to_owned(), (1 << 53) + 1)];
+    assert_eq!(metrics.refusals(), refusals);
 }

@@ -33,7 +33,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use bytes::Bytes;
-    use prometheus::IntCounter;
     use serde_json::{Value, json};
 
     use super::*;
@@ -49,7 +48,7 @@ mod tests {
 
     /// A request that went upstream, and the far end of its access log.
     fn request(head: &'static str) -> (Context, Lines, Metrics) {
-        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let dropped = Metrics::new().log_dropped();
         let (access_log, lines) = AccessLogQueue::new(LogFormat::Json, dropped);
         let metrics = Metrics::new();
         let mut ctx = Context::new(Records::new(metrics.clone(), Some(access_log)).record());

@@ -15,11 +15,10 @@ use std::{
     time::Duration,
 };
 
-use prometheus::IntCounter;
 use thread_local::ThreadLocal;
 
 use super::line::Line;
-use crate::config::LogFormat;
+use crate::{config::LogFormat, metrics::Counter};
 
 /// The most bytes of a thread that wait for the writer, but for the end of the last
 /// line: 2,000 lines of 500 bytes. Attackers write longer ones.
@@ -45,7 +44,7 @@ pub struct Lines {
 #[derive(Debug)]
 struct Buffers {
     threads: ThreadLocal<Waiting>,
-    dropped: IntCounter,
+    dropped: Counter,
     /// The same, of this process alone: an upgrade adds what the one before has counted.
     dropped_here: AtomicU64,
     reopen: AtomicBool,
@@ -53,7 +52,7 @@ struct Buffers {
 
 impl Buffers {
     fn lose(&self, lines: u64) {
-        self.dropped.inc_by(lines);
+        self.dropped.add(lines);
         self.dropped_here.fetch_add(lines, Ordering::Relaxed);
     }
 }
@@ -80,7 +79,7 @@ impl AccessLogQueue {
     /// A queue for lines of this format. Those that are dropped, since the writer
     /// could not keep up, or not write, are counted in `dropped`.
     #[must_use]
-    pub fn new(format: LogFormat, dropped: IntCounter) -> (Self, Lines) {
+    pub fn new(format: LogFormat, dropped: Counter) -> (Self, Lines) {
         let (bell, rings) = sync_channel(1);
         let threads = ThreadLocal::new();
         let buffers = Arc::new(Buffers {

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::IntCounter;
 use tokio::signal::unix::Signal;
 
 use super::process_log::COMPLAINT_PAUSE;
 use crate::{
     config::{self, LogOutput},
+    metrics::Counter,
     proxy::{AccessLogQueue, Lines},
 };
 
@@ -38,7 +38,7 @@ pub(super) struct Writer {
 /// is no access log.
 pub(super) fn start(
     log: &config::AccessLog,
-    dropped: IntCounter,
+    dropped: Counter,
 ) -> io::Result<Option<(AccessLogQueue, Writer)>> {
     let (path, file) = match &log.output {
         LogOutput::Off => return Ok(None),

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::IntCounter;
+use crate::metrics::Counter;
 
 /// How often the same trouble is spoken of at the most: an attack must not fill the log.
 pub(super) const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ struct Queue {
     /// Lines that nobody was told yet are lost.
     lost: u64,
     /// All that were lost.
-    dropped: Option<IntCounter>,
+    dropped: Option<Counter>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -79,14 +79,14 @@ impl Queue {
     fn lose(&mut self, lines: u64) {
         self.lost += lines;
         if let Some(dropped) = &self.dropped {
-            dropped.inc_by(lines);
+            dropped.add(lines);
         }
     }
 }
 
 impl ProcessLog {
     /// Starts the thread. Lines that are lost from now on are counted in `dropped`.
-    pub(super) fn start(&self, dropped: IntCounter) -> io::Result<()> {
+    pub(super) fn start(&self, dropped: Counter) -> io::Result<()> {
         let mut queue = self.0.lock();
         let shared = Arc::clone(&self.0);
         let thread = std::thread::Builder::new().name("log".to_owned());
@@ -192,10 +192,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+    use crate::metrics::Metrics;
 
     /// A log whose lines wait, as if the thread were busy.
-    fn queued() -> (ProcessLog, IntCounter) {
-        let (log, dropped) = (ProcessLog::default(), IntCounter::new("dropped", "lost").unwrap());
+    fn queued() -> (ProcessLog, Counter) {
+        let (log, dropped) = (ProcessLog::default(), Metrics::new().log_dropped());
         let mut queue = log.0.lock();
         queue.stage = Stage::Queued;
         queue.dropped = Some(dropped.clone());

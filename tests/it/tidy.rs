@@ -31,9 +31,10 @@ const SIDEWAYS: [(&str, &str); 7] = [
 
 /// What only some modules may name, and why the others must not.
 #[rustfmt::skip]
-const CONFINED: [(&str, &[&str], &str); 7] = [
+const CONFINED: [(&str, &[&str], &str); 8] = [
     ("pingora",      &["proxy", "server", "cli", "main"], "the core is tested without Pingora"),
     ("toml",         &["config"],                         "TOML is the configuration's alone"),
+    ("prometheus",   &["metrics"],                        "what is counted has types of its own"),
     ("std::fs",      &["server", "cli"],                  "files are not for those below the process"),
     ("std::env",     &["server", "cli", "main"],          "the environment is the process's"),
     ("std::net::TcpStream", &["server", "cli"],           "deciding is apart from doing"),

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 use tokio::{
@@ -19,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::ClientLimits, metrics::Held};
+use crate::{
+    config::ClientLimits,
+    metrics::{Gauge, Held},
+};
 
 /// How often to look for connections that have waited too long, at the least.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -117,7 +119,7 @@ impl Connections {
         self: &Arc<Self>,
         peer: SocketAddr,
         listener: &Arc<str>,
-        gauge: &IntGauge,
+        gauge: &Gauge,
         ClientLimits { idle, connections_per_client: per_client, .. }: ClientLimits,
     ) -> Option<Open> {
         let state = Arc::new(AtomicU64::new(BUSY));
@@ -147,7 +149,7 @@ impl Connections {
         }
         let client = client.map(|(client, _)| client);
         let connections = Arc::clone(self);
-        Some(Open { connections, slot, client, waits: BUSY, _counted: Held::new(gauge) })
+        Some(Open { connections, slot, client, waits: BUSY, _counted: gauge.hold() })
     }
 
     /// Notes which task serves a connection.
@@ -311,6 +313,7 @@ mod tests {
     use std::{future::pending, num::NonZeroU32};
 
     use super::*;
+    use crate::metrics::Metrics;
 
     const IDLE: Duration = Duration::from_secs(75);
 
@@ -319,7 +322,7 @@ mod tests {
             connections_per_client: NonZeroU32::new(limit),
             ..ClientLimits::default()
         };
-        let gauge = IntGauge::new("a", "b").unwrap();
+        let gauge = Metrics::new().connections("http");
         connections.open(peer.parse().unwrap(), &Arc::from("http"), &gauge, limits)
     }
 

@@ -6,7 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use prometheus::IntGauge;
 use tokio::{net::TcpStream, task::AbortHandle};
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     config::ClientLimits,
-    metrics::{Limit, Metrics},
+    metrics::{Gauge, Limit, Metrics},
     proxy::{Refuser, SelfCheck, Wire},
 };
 
@@ -28,7 +27,7 @@ pub(in crate::server) struct Gate {
     listener: Arc<str>,
     limits: LimitsNow,
     connections: Arc<Connections>,
-    gauge: IntGauge,
+    gauge: Gauge,
     metrics: Metrics,
     refuser: Refuser,
     /// A descriptor from this one on is not for clients.
