@@ -8,9 +8,6 @@ use std::sync::{
 use http::Version;
 use pingora_proxy::Session;
 
-/// How long a connection may be idle between two requests. Pingora would wait for ever.
-const IDLE_SECONDS: u64 = 75;
-
 /// Whether each answer is to be the last one of its connection.
 #[derive(Clone, Debug, Default)]
 pub struct Closing(Arc<AtomicBool>);
@@ -21,17 +18,18 @@ impl Closing {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Bounds how long the connection waits for its next request, if there is to be one.
+    /// Makes this answer the connection's last one, if it is to be: while the process
+    /// drains, and for clients of HTTP/1.0, which get one answer (RFC 9112, 9.3), whose
+    /// body may end with its connection.
     ///
-    /// Only where keep-alive is still on: Pingora switches it off for requests whose
-    /// framing is suspicious, and that must stay. Clients of HTTP/1.0 get one answer
-    /// (RFC 9112, 9.3), whose body may end with its connection.
-    pub(super) fn limit_idle(&self, session: &mut Session) {
+    /// Nothing is switched on: Pingora keeps a connection that the client wants to keep,
+    /// unless the framing of a request is suspicious, and sets no timer for the next one.
+    /// How long a connection may be idle is `server`'s to know, which ends it.
+    pub(super) fn apply(&self, session: &mut Session) {
         let downstream = session.as_downstream_mut();
-        if downstream.get_keepalive().is_some() {
-            let goes_on = downstream.req_header().version >= Version::HTTP_11
-                && !self.0.load(Ordering::Relaxed);
-            downstream.set_keepalive(goes_on.then_some(IDLE_SECONDS));
+        let is_old = downstream.req_header().version < Version::HTTP_11;
+        if is_old || self.0.load(Ordering::Relaxed) {
+            downstream.set_keepalive(None);
         }
     }
 }

@@ -149,7 +149,7 @@ impl ProxyHttp for Proxy {
                 Ok(false)
             }
             Some(mut reply) => {
-                self.closing.limit_idle(session);
+                self.closing.apply(session);
                 reply.finish(ctx);
                 // Boxed: otherwise every forwarded request would carry its size.
                 Box::pin(reply.send(session)).await.map(|()| true)
@@ -293,7 +293,7 @@ impl ProxyHttp for Proxy {
         }
         // After a switch of protocols there is no HTTP left to govern.
         if response.status != StatusCode::SWITCHING_PROTOCOLS {
-            self.closing.limit_idle(session);
+            self.closing.apply(session);
             let client = session.req_header().version;
             plain::change(response, |parts| {
                 answer::pass(parts, client);

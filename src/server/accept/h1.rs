@@ -33,12 +33,10 @@ pub(super) async fn serve<A>(
             Next::End => return,
             Next::Refused(refused) => return refuse(&mut connection, refused, desk).await,
         };
-        let idle = connection.limits().idle.as_secs().max(1);
         let stream: Stream = connection;
         let mut session = ServerSession::new_http1(stream);
-        match settings {
-            Some(settings) => settings.apply_to_session(&mut session),
-            None => session.set_keepalive(Some(idle)),
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
         }
         if let Some(left) = requests_left {
             let others = left.get() - 1;
