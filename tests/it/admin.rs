@@ -254,6 +254,7 @@ fn origins_that_were_refused() {
     let expected = [("null".to_owned(), 2), ("https://b.example".to_owned(), 1)];
     let status = await_that(|| status(admin), |status| refused(status) == expected);
     assert_eq!(status["refused_origins"][0]["policy"], "policies.cors.app");
+    assert_eq!(status["refused_origins"][0]["skipped"], 0);
 }
 
 #[test]

@@ -81,6 +81,14 @@ struct PolicyStatus {
     policy: String,
     /// The origins that were refused most; `docs/metrics.md` says how exactly.
     origins: Vec<RefusedOrigin>,
+    /// Refusals that are in no count.
+    skipped: u64,
+}
+
+impl PolicyStatus {
+    fn has_refused(&self) -> bool {
+        self.skipped > 0 || !self.origins.is_empty()
+    }
 }
 
 impl State {
@@ -108,6 +116,7 @@ impl State {
         let policies = snapshot.policies().into_iter().map(|(policy, refused)| PolicyStatus {
             policy: policy.to_owned(),
             origins: refused.snapshot(),
+            skipped: refused.skipped(),
         });
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -125,7 +134,7 @@ impl State {
             connections: self.metrics.open_connections(),
             requests_in_flight: self.metrics.requests_in_flight(),
             upstreams: upstreams(&snapshot),
-            refused_origins: policies.filter(|policy| !policy.origins.is_empty()).collect(),
+            refused_origins: policies.filter(PolicyStatus::has_refused).collect(),
             draining: self.elders.draining(),
         }
     }
