@@ -68,7 +68,7 @@ definitions! {
     LIMITS_REACHED = Counter "corsac_limits_reached_total" ["listener", "limit"]
         "Clients that have reached a limit, by its key in the configuration.";
     REQUESTS_REFUSED = Counter "corsac_requests_refused_total" ["listener", "reason"]
-        "Requests that no route was asked for: their head was malformed, too large or too slow.";
+        "Requests refused before a route was looked for: their head was malformed, too large or slow.";
     BYTES = Counter "corsac_http_bytes_total" ["service", "route", "direction"]
         "Bytes of bodies, in from clients and out to them.";
     UPSTREAM_DURATION = Histogram "corsac_upstream_request_duration_seconds" ["upstream"]
