@@ -131,8 +131,7 @@ fn a_tunnel_that_is_silent() {
         Answer::status(101).header("Upgrade", "websocket").header("Connection", "upgrade").start();
     let corsac = limited(&origin, "tunnel_idle = \"300ms\"");
     let mut connection = corsac.connect();
-    let upgrade = corsac.get("/").header("Connection", "upgrade").header("Upgrade", "websocket");
-    assert_eq!(upgrade.send_over(&mut connection).status, 101);
+    assert_eq!(corsac.get("/").web_socket().send_over(&mut connection).status, 101);
     connection.write(b"hello");
     assert_eq!(connection.read(5), b"hello");
     assert_eq!(connection.await_close().unwrap(), b"");
@@ -152,8 +151,7 @@ fn a_tunnel_outlives_the_time_of_an_answer() {
     ))
     .start();
     let mut connection = corsac.connect();
-    let upgrade = corsac.get("/").header("Connection", "upgrade").header("Upgrade", "websocket");
-    assert_eq!(upgrade.send_over(&mut connection).status, 101);
+    assert_eq!(corsac.get("/").web_socket().send_over(&mut connection).status, 101);
     for _ in 0..2 {
         assert_eq!(corsac.get("/silent").send().status, 504);
     }

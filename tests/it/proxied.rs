@@ -5,9 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 
-use crate::harness::{
-    Answer, Call, Connection, Corsac, Nginx, Origin, Workdir, assert_same_bytes, payload,
-};
+use crate::harness::{Answer, Call, Corsac, Nginx, Origin, Workdir, assert_same_bytes, payload};
 
 /// Empty, the least, a power of two, and beyond every buffer on the way.
 const SIZES: [usize; 4] = [0, 1, 64 << 10, 1 << 20];
@@ -206,9 +204,9 @@ fn a_websocket() {
     let origin = Origin::answering(101).start();
     let corsac = Corsac::in_front_of(&origin, EVERYTHING);
     let mut connection = corsac.connect();
-    let answer = upgrade(&corsac, &mut connection);
-    assert_eq!(answer.0, 101);
-    assert_eq!(answer.1.unwrap().to_ascii_lowercase(), "websocket");
+    let answer = corsac.get("/socket").web_socket().send_over(&mut connection);
+    assert_eq!(answer.status, 101);
+    assert_eq!(answer.header("upgrade").unwrap().to_ascii_lowercase(), "websocket");
     connection.write(b"\x81\x02hi");
     assert_eq!(connection.read(4), b"\x81\x02hi", "a small frame comes back at once");
     let body = payload(1 << 20);
@@ -236,22 +234,12 @@ fn every_handshake_leads_to_a_tunnel() {
     let mut open = Vec::new();
     for number in 0..200 {
         let mut connection = corsac.connect();
-        assert_eq!(upgrade(&corsac, &mut connection).0, 101);
+        let answer = corsac.get("/socket").web_socket().send_over(&mut connection);
+        assert_eq!(answer.status, 101, "handshake {number}");
         connection.write(b"hi");
         assert_eq!(connection.read(2), b"hi", "handshake {number}");
         open.push(connection);
     }
-}
-
-fn upgrade(corsac: &Corsac, connection: &mut Connection) -> (u16, Option<String>) {
-    let answer = corsac
-        .get("/socket")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .send_over(connection);
-    (answer.status, answer.header("upgrade"))
 }
 
 /// A client that corsac's authors did not write.

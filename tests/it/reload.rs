@@ -229,14 +229,7 @@ fn a_stream_and_a_web_socket_live_on() {
     let mut origin = accept(&streaming);
     origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n").unwrap();
     let mut socket = corsac.connect();
-    let upgrade = corsac
-        .get("/ws")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .send_over(&mut socket);
-    assert_eq!(upgrade.status, 101);
+    assert_eq!(corsac.get("/ws").web_socket().send_over(&mut socket).status, 101);
     for reloads in 1..=RELOADS {
         corsac.workdir().replace("corsac.toml", text(reloads));
         assert!(reload(&corsac).status.success());

@@ -106,10 +106,7 @@ fn tunnels_and_streams_keep_no_snapshot() {
 
 fn web_socket(corsac: &Corsac) -> Connection {
     let mut connection = corsac.connect();
-    let call = corsac.get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
-    let call = call.header("Sec-WebSocket-Version", "13");
-    let call = call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-    assert_eq!(call.send_over(&mut connection).status, 101);
+    assert_eq!(corsac.get("/").web_socket().send_over(&mut connection).status, 101);
     connection
 }
 

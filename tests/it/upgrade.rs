@@ -230,13 +230,7 @@ fn what_is_in_flight_ends_on_the_old_process() {
     });
     let mut corsac = Corsac::with(&config(origin.address(), "")).start();
     let mut socket = corsac.connect();
-    let handshake = corsac
-        .get("/socket")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-    assert_eq!(handshake.send_over(&mut socket).status, 101);
+    assert_eq!(corsac.get("/socket").web_socket().send_over(&mut socket).status, 101);
     let mut upload = corsac.connect();
     let head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
     upload.write(head.as_bytes());

@@ -12,7 +12,49 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Corsac, InProcess, Origin, Unreachable, payload};
 
+const EVERYTHING: &str = r#"
+[services.all]
+upstream = "origin"
+cors = { allow_origins = "https://a.example" }
+routes.all.paths = "/*"
+[services.all.routes.own]
+paths = "/own"
+respond = { status = 200, body = "own" }
+"#;
+
 // ------------------------------------------------------------ which endpoint is asked
+
+#[test]
+fn weights_are_honoured_exactly() {
+    let origins = [Origin::answering(200).start(), Origin::answering(200).start()];
+    let [first, second] = [0, 1].map(|i: usize| origins[i].address());
+    let corsac = Corsac::serving(&format!(
+        "[upstreams.origin]\nnodes = [{{ address = \"{first}\", weight = 3 }}, \"{second}\"]\n\
+         {EVERYTHING}"
+    ))
+    .start();
+    let mut connection = corsac.connect();
+    for _ in 0..40 {
+        assert_eq!(corsac.get("/").send_over(&mut connection).status, 200);
+    }
+    assert_eq!(origins.each_ref().map(|origin| origin.received().len()), [30, 10]);
+}
+
+#[test]
+fn a_node_that_refuses_is_passed_over() {
+    let origin = Origin::answering(200).start();
+    let refusing = Unreachable::refusing();
+    let corsac = Corsac::serving(&format!(
+        "[upstreams.origin]\nnodes = [\"{}\", \"{}\"]\n{EVERYTHING}",
+        refusing.address(),
+        origin.address()
+    ))
+    .start();
+    for attempt in 0..6 {
+        assert_eq!(corsac.get("/").send().status, 200, "request {attempt}");
+    }
+    assert_eq!(origin.received().len(), 6);
+}
 
 /// What no resolver here would answer the same everywhere: a name with two addresses.
 #[test]
@@ -166,16 +208,6 @@ fn no_descriptor_is_left() {
 
 // ------------------------------------------------------------ what is passed on of an answer
 
-const EVERYTHING: &str = r#"
-[services.all]
-upstream = "origin"
-cors = { allow_origins = "https://a.example" }
-routes.all.paths = "/*"
-[services.all.routes.own]
-paths = "/own"
-respond = { status = 200, body = "own" }
-"#;
-
 /// Whoever speaks HTTP/1.0 knows neither chunks nor interim answers, and reads to the end
 /// of the connection.
 #[test]
@@ -260,9 +292,7 @@ fn a_protocol_is_switched_by_http_1_1_alone() {
     let switching = "HTTP/1.0 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nhi";
     let origin = Answer::raw(switching).start();
     let corsac = Corsac::in_front_of(&origin, EVERYTHING);
-    let call = corsac.get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
-    let call = call.header("Sec-WebSocket-Version", "13");
-    assert_eq!(call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").send().status, 502);
+    assert_eq!(corsac.get("/").web_socket().send().status, 502);
 }
 
 /// A few interim answers pass; a stream of them ends the request.
@@ -295,9 +325,7 @@ fn what_is_cut_off_is_written_down() {
     let limits = format!("{EVERYTHING}\n[limits]\ndrain = \"100ms\"");
     let corsac = Corsac::in_front_of(&origin, &limits);
     let mut socket = corsac.connect();
-    let call = corsac.get("/socket?secret=1").header("Connection", "Upgrade");
-    let call = call.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
-    let call = call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let call = corsac.get("/socket?secret=1").web_socket();
     assert_eq!(call.send_over(&mut socket).status, 101);
     socket.write(b"ping");
     assert_eq!(socket.read(4), b"ping");

@@ -32,6 +32,16 @@ impl Call {
         lines.into_iter().fold(self, |call, (name, value)| call.header(name, value))
     }
 
+    /// The handshake of a WebSocket (RFC 6455, 4.1).
+    pub(crate) fn web_socket(self) -> Self {
+        self.headers([
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ])
+    }
+
     /// A body with its `Content-Length`, unless the test has given one.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
