@@ -231,7 +231,7 @@ impl ProxyHttp for Proxy {
         error
     }
 
-    /// Sends the request again, where that is safe; [`Broken`] says when.
+    /// Sends the request again, where that is safe; `Broken` says when.
     ///
     /// Pingora's own rule would do, if it looked whether a part of an answer had come.
     fn error_while_proxy(

@@ -159,7 +159,7 @@ pub(super) fn of(session: &Session, find: FindWire) -> Option<&Wire> {
     find(session.as_downstream().stream()?.as_any())
 }
 
-/// Why a connection ends a request: in its errors, where [`Ended::of`] finds it.
+/// Why a connection ends a request: in its errors, where `Ended::of` finds it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ended {
     /// The client has taken longer than a limit allows.
