@@ -18,7 +18,7 @@ use crate::{
     proxy::{AccessLogQueue, Lines},
 };
 
-/// How often a busy log is written: no longer than anyone who follows it notices.
+/// How often a busy log is written: too often for a reader who follows it to notice.
 const BATCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long until a write that failed is tried again.
@@ -66,7 +66,7 @@ pub(super) async fn reopen_when(mut signal: Signal, log: Option<AccessLogQueue>)
 
 impl Writer {
     /// Awaits the last lines, but not for ever: a pipe that nobody reads, or a
-    /// disk that hangs, must not keep the process.
+    /// disk that hangs, must not keep the process from ending.
     pub(super) fn finish(self) {
         if self.running.recv_timeout(FINISH) == Err(RecvTimeoutError::Timeout) {
             log::warn!("access log: the last lines are lost; nobody takes them");
@@ -75,11 +75,11 @@ impl Writer {
 }
 
 /// Writes lines in batches. The first one after a silence wakes the thread; from
-/// then on it looks every [`BATCH_PAUSE`], since being woken for each line costs
-/// more than all the rest of a line, and who serves pays half of it.
+/// then on it looks every [`BATCH_PAUSE`], since waking it for each line costs
+/// more than all the rest of a line, and the thread that serves pays half of that.
 ///
 /// A full disk or a closed pipe does not stop the proxy: what could not be written is
-/// kept, and tried again, while those who serve drop what they cannot hand over.
+/// kept, and tried again, while the threads that serve drop what they cannot hand over.
 ///
 /// `_ends` lives as long as the thread.
 fn write_all(lines: &Lines, mut sink: Sink, _ends: &Sender<()>) {

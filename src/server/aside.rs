@@ -1,4 +1,4 @@
-//! Work that may take its time, behind those who serve.
+//! Work that may take its time, behind the threads that serve.
 
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
@@ -11,8 +11,8 @@ const NICENESS: i32 = 10;
 pub(super) struct Failed;
 
 /// Does the work on a thread of its own, which has a lower priority than those that
-/// serve; tokio's blocking threads have the same, and a runtime's thread would stop
-/// serving. The thread ends with the work, for a priority can only be lowered.
+/// serve: tokio's blocking threads have the same priority, and a runtime's thread would stop
+/// serving. The thread ends with the work, since a priority can only be lowered.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failed> {
@@ -21,7 +21,7 @@ pub(super) async fn aside<T: Send + 'static>(
     let started = thread.spawn(move || {
         // On Linux this is the thread's own. Refused: it is only less polite.
         let _ = setpriority_process(Some(rustix::thread::gettid()), NICENESS);
-        // Whoever asked may have gone away.
+        // The task that asked may have gone away.
         let _ = done.send(work());
     });
     match started {

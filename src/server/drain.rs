@@ -15,7 +15,7 @@ pub(super) struct Drain {
     deadline: Instant,
     /// Signals that do not mean "at once".
     signals_expected: usize,
-    /// Whoever is in charge wants this process to end.
+    /// A signal, or the process that serves instead, wants this one to end.
     is_stopping: bool,
     successor: Instead,
 }
@@ -26,7 +26,7 @@ enum Instead {
     /// There is none, or it was told to stop.
     None,
     Serves,
-    /// It has ended though nobody had told it to.
+    /// It has ended, and was not told to.
     Lost,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Done {
     NoneLeft,
     /// What is in flight has had its time.
     TimeIsUp,
-    /// By a signal more than was to be expected.
+    /// One signal more has come than was to be expected.
     Insisted,
 }
 
@@ -94,7 +94,7 @@ impl Drain {
         self.is_stopping
     }
 
-    /// Whether nobody serves any more, though nobody wanted that.
+    /// Whether no process serves any more, though none was told to stop.
     pub(super) fn has_lost_successor(&self) -> bool {
         self.successor == Instead::Lost
     }
@@ -180,14 +180,14 @@ mod tests {
             Event::NoneLeft => assert_eq!(done, Some(Done::NoneLeft), "{told:?}"),
             Event::TimeIsUp => assert_eq!(done, Some(Done::TimeIsUp), "{told:?}"),
             Event::Terminate | Event::Interrupt if signals > 2 => {
-                assert_eq!(done, Some(Done::Insisted), "{told:?}: who insists is obeyed");
+                assert_eq!(done, Some(Done::Insisted), "{told:?}: a second signal is obeyed");
             }
             _ => {}
         }
         if event == Event::Interrupt && done.is_none() {
             assert!(after.deadline <= now + DRAIN_SHORT, "{told:?}");
         }
-        // That nobody serves is a failure, unless it was wanted.
+        // That no process serves is a failure, unless it was wanted.
         let at = told.iter().position(|event| *event == Event::SuccessorEnded);
         let wanted = at.is_some_and(|at| told.iter().take(at).any(|event| is_signal(&event)));
         assert_eq!(after.has_lost_successor(), at.is_some() && !wanted, "{told:?}");

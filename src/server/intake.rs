@@ -1,4 +1,4 @@
-//! What accepts connections, as those see it who are to end that: told, and awaited.
+//! The tasks that accept connections, for the code that ends them: it tells them, and waits.
 
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ pub(super) struct Accepting {
 }
 
 impl Intake {
-    /// Open, and nobody accepts yet.
+    /// Open, and no task accepts yet.
     pub(super) fn new() -> Self {
         Self { closed: watch::Sender::new(false), accepting: watch::Sender::new(()) }
     }
@@ -39,7 +39,7 @@ impl Intake {
 impl Accepting {
     /// Waits until nothing more is to be accepted.
     pub(super) async fn closed(&mut self) {
-        // Failed: nobody is left to close it, which is as good.
+        // Failed: nothing is left that could close it, which is as good.
         let _ = self.closed.wait_for(|closed| *closed).await;
     }
 
@@ -71,7 +71,7 @@ mod tests {
         let_go.send(()).unwrap();
         intake.close().await;
         task.await.unwrap();
-        // Nobody is left to be waited for.
+        // No task is left to be waited for.
         intake.close().await;
     }
 }

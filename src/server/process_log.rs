@@ -1,12 +1,12 @@
 //! Where corsac's own log lines go: to stderr, by a thread of their own behind a bounded
 //! queue.
 //!
-//! Those who serve log, too. A terminal that is halted, a pipe that nobody reads or a
-//! journal that hangs must not stop them, nor the end of the process: such lines are
-//! dropped, counted, and said to be lost as soon as lines go again.
+//! Threads that serve log, too. A terminal that is halted, a pipe that nobody reads or a
+//! journal that hangs must stop neither them nor the end of the process: lines that are
+//! not taken are dropped and counted, and the log says so as soon as it takes lines again.
 //!
-//! `tracing-appender` has such a queue. It is bounded by lines, of which a report may be
-//! one, brings a second logging facade, and does not say in the log what is missing.
+//! The crate `tracing-appender` has such a queue, but bounds it by lines, of which a whole
+//! report may be one, brings a second logging facade, and does not log what is missing.
 
 use std::{
     io::{self, Write},
@@ -17,10 +17,10 @@ use std::{
 
 use crate::metrics::Counter;
 
-/// How often the same trouble is spoken of at the most: an attack must not fill the log.
+/// How long the same trouble is not logged again: an attack must not fill the log.
 pub(super) const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
-/// The most bytes that wait, but for the end of the last line: some reports of the
+/// The most bytes that wait, apart from the end of the last line: some reports of the
 /// largest configurations.
 const BYTES_MAX: usize = 1024 * 1024;
 
@@ -47,7 +47,7 @@ struct Queue {
     waiting: Vec<u8>,
     /// How many lines they are.
     lines: u64,
-    /// Lines that nobody was told yet are lost.
+    /// Lines that were lost, which the log does not say yet.
     lost: u64,
     /// All that were lost.
     dropped: Option<Counter>,
@@ -55,7 +55,7 @@ struct Queue {
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Stage {
-    /// There is no thread, and nobody who must not wait.
+    /// There is no thread, and no code that must not wait.
     #[default]
     Straight,
     /// The thread writes.
@@ -135,13 +135,12 @@ impl Guarded {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes, until the end. Nobody holds the lock while anything is
-    /// written.
+    /// Writes what comes, until the end. The lock is not held while anything is written.
     fn write_all(&self, out: &mut impl Write) {
         let mut batch = Vec::new();
         while let Some((lines, lost)) = self.next(&mut batch) {
             if lost > 0 {
-                // Those came after the ones of this batch. Writing to a Vec cannot fail.
+                // The lost lines came after this batch. Writing to a Vec cannot fail.
                 let _ = writeln!(batch, "WARN  {lost} log lines are lost: stderr was not read");
             }
             if write_patiently(out, &batch).is_err() {
@@ -159,7 +158,7 @@ impl Guarded {
         let queue = self.changed.wait_while(self.lock(), is_idle);
         let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
         if queue.waiting.is_empty() {
-            // Unless nobody waits for it any more.
+            // Unless the process waits no more.
             if queue.stage == Stage::Ending {
                 queue.stage = Stage::Straight;
                 self.changed.notify_all();

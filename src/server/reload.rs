@@ -72,8 +72,8 @@ pub struct Supply {
     pub files: Arc<dyn Files + Send + Sync>,
 }
 
-/// How a reading ended: what has changed, in one line, or the whole report, and what was
-/// served is served on.
+/// How a reading ended: what has changed, in one line; or the whole report, and what was
+/// served before is still served.
 pub(super) type ReloadResult = Result<String, Arc<Report>>;
 
 /// A reading that somebody wants, and that has not begun.
@@ -91,8 +91,8 @@ pub(super) struct Reloader {
     metrics: Metrics,
     notifier: Arc<Notifier>,
     resolver: Resolver,
-    /// The next reading. However many want one: what it reads is newer than what any of
-    /// them has in mind.
+    /// The next reading. There is one, however many ask: it reads what is there after each
+    /// of them has asked.
     wanted: Mutex<Option<Wanted>>,
     /// Held while a change is made ready, so that none is lost to another.
     turn: tokio::sync::Mutex<()>,
@@ -148,8 +148,8 @@ impl Reloader {
         Arc::clone(&self.looked_for.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the configuration again and serves it, if nothing is wrong with it. It goes
-    /// on if nobody awaits what is returned.
+    /// Reads the configuration again and serves it, if nothing is wrong with it. The
+    /// reload goes on if what is returned is not awaited.
     pub(super) fn reload(
         self: &Arc<Self>,
         trigger: Trigger,
@@ -166,7 +166,7 @@ impl Reloader {
     fn want(self: &Arc<Self>, trigger: Trigger) -> watch::Receiver<Option<ReloadResult>> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wanted) = &mut *wanted {
-            // Whoever asks wants to be answered, also if nothing has changed.
+            // A command or a signal wants to be answered, also if nothing has changed.
             if trigger != Trigger::File {
                 wanted.trigger = trigger;
             }
@@ -181,7 +181,7 @@ impl Reloader {
 
     async fn read_what_is_wanted(&self) {
         let _turn = self.turn.lock().await;
-        // Who comes from now on wants another one.
+        // What is asked for from now on is another reading.
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Wanted { trigger, outcome }) = wanted {
             let ended = self.read(trigger).await;
@@ -190,7 +190,7 @@ impl Reloader {
     }
 
     async fn read(&self, trigger: Trigger) -> ReloadResult {
-        // A file event may turn out to be no change; whoever asks is answered at once.
+        // A file event may turn out to be no change; a command or a signal is answered at once.
         let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
         let known = (trigger == Trigger::File).then(|| self.last().hash);
         let (supply, current) = (self.supply.clone(), self.snapshots.load());
@@ -229,7 +229,7 @@ impl Reloader {
         let Change { summary, lines } = change;
         self.metrics.config_applied(&hash, unix_seconds());
         self.note(Attempt { at: SystemTime::now(), hash: hash.clone(), refused: None });
-        // Not before: whoever has read the line reads the same in the metrics.
+        // Not before: a reader of the line finds the same in the metrics.
         log::info!("configuration {hash} serves ({}): {summary}", trigger.as_str());
         for line in lines {
             log::info!("  {line}");
@@ -259,7 +259,7 @@ impl Reloader {
     }
 
     /// Looks the names of upstream nodes up again, and serves what has changed. A resolver
-    /// that does not answer holds nobody up.
+    /// that does not answer holds no reload up.
     async fn refresh_addresses(&self) {
         let current = self.snapshots.load();
         let Some(addresses) = self.resolver.refresh(&current).await else { return };
@@ -269,7 +269,7 @@ impl Reloader {
             return;
         }
         let previous = Arc::clone(&current);
-        // Failed: what was served is served on, and the names are looked up again soon.
+        // Failed: the old snapshot serves on, and the names are looked up again soon.
         if let Ok(snapshot) = aside(move || previous.with_addresses(addresses)).await {
             self.snapshots.store(snapshot);
             self.replaced.retire(current);

@@ -101,7 +101,7 @@ impl From<io::Error> for StartError {
 
 /// A process that serves.
 pub struct RunningServer {
-    /// For all but requests: signals, reloads, the watcher, the upgrade.
+    /// For everything except requests: signals, reloads, the watcher, the upgrade.
     pub(super) runtime: Runtime,
     pub(super) workers: Workers<HttpProxy<Proxy>>,
     pub(super) signals: Signals,
@@ -117,17 +117,17 @@ pub struct RunningServer {
     pub(super) closing: Closing,
     /// True: no connection is accepted any more.
     pub(super) stop: watch::Sender<bool>,
-    /// The admin listener's, which accepts through a stop.
+    /// The admin listener's: it accepts during a stop, too.
     admin_intake: Arc<Intake>,
     pub(super) replaced: mpsc::Receiver<HandedOver>,
-    /// Disconnects when whoever asked on the admin socket has an answer.
+    /// Disconnects when the last command on the admin socket has its answer.
     pub(super) answered: mpsc::Receiver<()>,
     pub(super) writer: Option<access_log::Writer>,
     pub(super) log: ProcessLog,
 }
 
 impl RunningServer {
-    /// Everything but what listens.
+    /// Everything except what listens.
     pub(super) fn new(
         runtime: Runtime,
         signals: Signals,
@@ -237,8 +237,8 @@ impl RunningServer {
         Gate::new(listener, limits, connections, metrics, refuser, reserved_from, self_check)
     }
 
-    /// Takes the service over from the process that had it, if one had, and begins
-    /// what only the process does that serves.
+    /// Takes the service over from the process that had it, if one had, and begins the
+    /// tasks that only a process that serves has.
     pub(super) fn go_live(
         &mut self,
         admin: admin::Listeners,

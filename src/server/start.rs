@@ -1,5 +1,5 @@
-//! The start of a process: everything is bound, or it says why not; then it accepts, and
-//! serves once it was seen to answer.
+//! The start of a process: it binds everything, or says why not; then it accepts, and
+//! serves once it has seen itself answer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::config::Config;
 
-/// Where the sockets come from that are there already.
+/// Where sockets that exist already come from.
 #[derive(Debug)]
 pub enum Inherited {
     /// There are none.
@@ -33,19 +33,19 @@ pub enum Inherited {
     FromPredecessor(Takeover),
 }
 
-/// Starts to serve: when this returns, it was seen that every listener of the
-/// configuration answers. `supply` is where the configuration came from, to be read
-/// again; `log` is where the lines of the `log` facade go.
+/// Starts to serve: when this returns, every listener of the configuration has answered.
+/// `supply` is where the configuration came from, to be read again; `log` is where the
+/// lines of the `log` facade go.
 ///
 /// # Errors
-/// Nothing is served: a listener is not to be had, or the system refuses.
+/// Nothing is served: a listener cannot be bound, or the system refuses.
 pub fn start(
     config: Config,
     supply: Supply,
     inherited: &Inherited,
     log: ProcessLog,
 ) -> Result<RunningServer, StartError> {
-    // While there is but one thread.
+    // While there is only one thread.
     let by_systemd = if matches!(inherited, Inherited::FromSystemd) {
         Given::by_systemd()
     } else {
@@ -55,7 +55,7 @@ pub fn start(
     // be had, nothing else is lost.
     let _ = disable_transparent_huge_pages(true);
     // The runtime's timers: Pingora's own take longer to set, and a thread that wakes up a
-    // hundred times a second. It takes those still for what is under a second.
+    // hundred times a second. Pingora still takes its own for what is under a second.
     set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -81,7 +81,7 @@ pub fn start(
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
     let mut server = RunningServer::new(runtime, signals, config, supply, shared, self_check, log)?;
     carried.apply(&server.state.reloader.serving(), &server.state.metrics);
-    // From here on clients may have come, who are served before the process ends.
+    // Clients may come from here on; they are served before the process ends.
     let live = server
         .accept(listeners)
         .map_err(StartError::from)

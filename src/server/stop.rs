@@ -1,5 +1,5 @@
-//! The end of a process: nothing in flight is cut before its time, and nobody waits
-//! for what is over.
+//! The end of a process: nothing in flight is cut before its time, and the process does
+//! not wait for what is over.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
 /// connection end that they are about to use.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// How long whoever asked for the upgrade may take to read how it went.
+/// How long the command that asked for the upgrade may take to read how it went.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// How often a process that was replaced says what it still has to do.
@@ -47,7 +47,7 @@ impl RunningServer {
     /// opens the access log again.
     ///
     /// # Errors
-    /// The process that was to serve instead has ended; there is nobody else.
+    /// The process that was to serve instead has ended, and there is no other.
     pub fn run(mut self) -> Result<(), SuccessorEnded> {
         let runtime = self.runtime.handle().clone();
         let end = runtime.block_on(async {
@@ -136,7 +136,7 @@ impl RunningServer {
             drain.on(stop.into(), now);
         }
         let ended = self.drain(drain, Some(Box::new(to))).await;
-        // Too long: whoever asked does not read.
+        // Too long: the command that asked does not read.
         let _ = timeout(ANSWER, self.answered.recv()).await;
         ended
     }
@@ -144,13 +144,13 @@ impl RunningServer {
     async fn not_ready(&self) {
         self.state.stop();
         self.state.upgrader.withdraw().await;
-        // Not a word, if another process has the service now.
+        // If another process has the service now, systemd is told nothing.
         self.state.notifier.stopping();
         self.state.elders.tell_stopping();
     }
 
     /// Accepts for a while, though it is not ready, so that load balancers see that
-    /// first. Whether a second signal came.
+    /// first. Returns whether a second signal came.
     async fn is_ended_as_lame_duck(&mut self, time: Duration) -> bool {
         if time.is_zero() {
             return false;
@@ -244,6 +244,6 @@ impl From<Stop> for Event {
     }
 }
 
-/// Nobody serves: the process that took over has ended while this one drained.
+/// No process serves: the one that took over has ended while this one drained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SuccessorEnded;

@@ -1,4 +1,4 @@
-//! What systemd is told, where it listens (`NOTIFY_SOCKET`); else nothing happens.
+//! What systemd is told, if it listens (`NOTIFY_SOCKET`); otherwise nothing happens.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use super::accept::self_check;
 use crate::proxy::SelfCheck;
 
 /// What this process is to the service. systemd believes every process of the service
-/// (`NotifyAccess=all`), so only the one may speak that it takes for the main one.
+/// (`NotifyAccess=all`), so only the main one may speak.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Role {
     /// It does not serve yet.
@@ -106,10 +106,10 @@ impl Drop for Reloading {
 }
 
 /// Tells systemd, as often as it wants to know, that this process answers on every
-/// listener; as long as it does, and is the main one. A timer would only prove that
+/// listener, for as long as it does and is the main one. A timer would only prove that
 /// timers work.
 ///
-/// Ends at once where systemd does not ask.
+/// Ends at once if systemd does not ask.
 pub(super) async fn watchdog(
     notifier: Arc<Notifier>,
     accepting: Vec<self_check::Accepting>,

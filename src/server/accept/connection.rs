@@ -2,8 +2,8 @@
 //!
 //! Pingora's own stream buffers 64 KiB of reads for each connection, idle or not, and it
 //! parses whatever comes. This one reads a head itself, hands on exactly the bytes of one
-//! request, and keeps every clock that a client can try: what a request waits for, it says
-//! by [`Wire`].
+//! request, and keeps every clock that a client can try. By [`Wire`] the hooks say what a
+//! request waits for.
 
 use std::{
     any::Any,
@@ -46,14 +46,14 @@ use crate::{
 /// What a head is read into. Nearly every one fits, and Pingora parses it in place.
 const HEAD_BYTES: usize = 4 * 1024;
 
-/// What is read ahead of a request while the one before it is served: enough to see that
-/// the client is still there, and to go on at once.
+/// How much of the next request is read while one is served: enough to see that the client
+/// is still there, and to go on at once.
 const AHEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// How much of a chunked body is decoded at a time, on the stack.
 const CHUNKED_BYTES: usize = 8 * 1024;
 
-/// Over how long a wait the least rate of a body is taken.
+/// The wait over which the rate of a body is measured.
 const RATE_WINDOW: Duration = Duration::from_mins(1);
 
 /// How long a client may take to send the rest of a head while the process drains.
@@ -68,7 +68,7 @@ pub(in crate::server) struct Connection {
     wire: Wire,
     limits: Arc<ClientLimits>,
     metrics: Metrics,
-    /// Says that the connection is there. `None` once it is left to linger.
+    /// Notes that the connection is open. `None` once it is left to linger.
     open: Option<Open>,
     inbound: Inbound,
     /// What was read and belongs to no request yet, or to a tunnel.
@@ -117,7 +117,7 @@ pub(super) enum Next {
     Request(BytesMut),
     /// None comes.
     End,
-    /// What came is none, or took too long.
+    /// What came is no request, or took too long.
     Refused(Refused),
 }
 
@@ -184,12 +184,12 @@ impl Connection {
 
     /// Waits for a request, and reads its head.
     ///
-    /// While nothing of one has come, nothing is held for it but the connection itself, and
-    /// no timer runs: see [`Connections`](super::connections::Connections).
+    /// Before its first byte, nothing is held for it except the connection itself, and no
+    /// timer runs: see [`Connections`](super::connections::Connections).
     pub(super) async fn next(&mut self, stopped: &mut watch::Receiver<bool>) -> Next {
         self.inbound = Inbound::Between;
         self.waits.receiving = None;
-        // RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.
+        // RFC 9112, 2.2: some clients send an empty line behind a body, which is no part of it.
         while self.ahead.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
             self.ahead.advance(1);
         }
@@ -202,7 +202,7 @@ impl Connection {
         loop {
             if head.is_empty() {
                 open.waits();
-                // What is wrong with it, reading will find.
+                // The read finds what is wrong with it.
                 let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
                 if !open.is_served() {
                     return Next::End;
@@ -370,7 +370,7 @@ impl Connection {
             }
             if is_done {
                 buf.put_slice(LAST);
-                // What is behind it came before what is still unread of the last piece.
+                // These bytes came before what is still unread of the last piece.
                 let behind = raw.get(used..).unwrap_or_default();
                 if !behind.is_empty() {
                     let later = mem::take(&mut self.ahead);
@@ -388,7 +388,7 @@ impl Connection {
 
     /// The client sends nothing just now, though it should.
     fn poll_receiving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It waits for a word of the upstream's, so that one is late.
+        // The client waits for a word of the upstream's, so the upstream is late.
         if self.waits.to_continue && self.wire.awaited().is_some() {
             return self.poll_answer(cx);
         }
@@ -478,7 +478,7 @@ impl Connection {
         if let Poll::Ready(written) = written {
             self.waits.sending = None;
             self.waits.tunnel = None;
-            // Interim answers do not put the final one off.
+            // Interim answers do not extend the time of the final one.
             if self.wire.is_answered() {
                 self.waits.answer = None;
             }
@@ -487,7 +487,7 @@ impl Connection {
         }
         let since = *self.waits.sending.get_or_insert_with(Instant::now);
         ready!(self.waits.clock.poll(since + self.limits.send, cx));
-        // It takes nothing, so it is told nothing.
+        // A client that takes nothing is told nothing.
         self.inbound = Inbound::Between;
         self.ahead.clear();
         Poll::Ready(Err(self.reached(Limit::Send)))
@@ -524,7 +524,7 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
 }
 
 impl Drop for Connection {
-    /// Whoever is still sending gets to read the answer first.
+    /// A client that is still sending gets to read the answer first.
     fn drop(&mut self) {
         if !self.may_be_sent_more() {
             return;
@@ -560,7 +560,7 @@ impl AsyncRead for Connection {
             Inbound::Length(left) => this.poll_length(cx, buf, left),
             Inbound::Chunked(_) => this.poll_chunked(cx, buf),
             Inbound::Whole => this.poll_whole(cx),
-            // Nobody reads where nothing belongs to a request.
+            // Nothing is read where nothing belongs to a request.
             Inbound::Between | Inbound::Lost => {
                 Poll::Ready(Err(io::ErrorKind::InvalidInput.into()))
             }

@@ -1,4 +1,4 @@
-//! Who is connected: to be waited for, to be named, and to be sent away when idle.
+//! The open connections: to be waited for, to be named, and to be ended when idle.
 
 use std::{
     collections::HashMap,
@@ -38,9 +38,10 @@ const ENDED: u64 = u64::MAX;
 /// The open connections of a process.
 ///
 /// One lock is taken when a connection begins and when it ends, and by the sweep; no
-/// request takes it. It is one for the process and not for each worker, since a client is
-/// counted wherever it comes in, and a drain waits for all. A timer for each connection and
-/// request would do what the sweep does, and cost more than a look-up of the route.
+/// request takes it. There is one lock for the process and not one for each worker, since a
+/// client is counted wherever it comes in, and a drain waits for all connections. A timer
+/// for each connection and request would do what the sweep does, and cost more than a
+/// look-up of the route.
 #[derive(Debug)]
 pub(in crate::server) struct Connections {
     open: Mutex<Noted>,
@@ -61,11 +62,11 @@ struct Pace {
 #[derive(Debug, Default)]
 struct Noted {
     connections: Slab<Entry>,
-    /// Of clients whose connections are counted.
+    /// How many connections each client has, if that is limited.
     clients: HashMap<Client, u32>,
 }
 
-/// Who counts as one client: an IPv4 address, or an IPv6 network of 64 bits, of which a
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, of which a
 /// machine gets one and may use every address.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Client(IpAddr);
@@ -114,7 +115,7 @@ pub(in crate::server) struct Connected {
 
 impl Connections {
     /// Notes a connection that may wait for `idle`, and counts it in `gauge`, until what is
-    /// returned is dropped. `None`: its client has as many as it may have already.
+    /// returned is dropped. `None`: its client already has as many as it may have.
     pub(in crate::server) fn open(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -199,7 +200,7 @@ impl Connections {
             if matches!(state, BUSY | ENDED) || now.saturating_duration_since(since) < idle {
                 continue;
             }
-            // Without a task yet it is looked at again.
+            // A connection without a task yet is looked at again.
             let Some(task) = &entry.task else { continue };
             // A request that comes at this moment finds the state changed, or changes it.
             let exchange = (Ordering::AcqRel, Ordering::Relaxed);
@@ -237,8 +238,8 @@ impl Connections {
             .collect()
     }
 
-    /// Waits until there is none. New ones must not come any more, or it may miss
-    /// the moment.
+    /// Waits until no connection is open. None may be added meanwhile, or the wait may
+    /// miss the moment.
     pub(in crate::server) async fn none_left(&self) {
         while self.count() > 0 {
             self.none_left.notified().await;
@@ -255,7 +256,7 @@ impl Connections {
 pub(in crate::server) struct Open {
     connections: Arc<Connections>,
     slot: Slot,
-    /// Whose connections are counted, if they are.
+    /// The client, if its connections are counted.
     client: Option<Client>,
     /// How often it has waited.
     waits: u64,
@@ -300,7 +301,7 @@ impl Drop for Open {
             }
         }
         if open.connections.is_empty() {
-            // Kept for who comes to wait later; it looks once more then.
+            // The permit is kept for a later waiter, which looks once more then.
             self.connections.none_left.notify_one();
         }
     }

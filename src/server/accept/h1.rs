@@ -14,8 +14,8 @@ use crate::{
     proxy::{Refuser, Unread},
 };
 
-/// Serves a connection to its end. A task of the runtime is to do nothing else, for it is
-/// aborted when it waits for too long.
+/// Serves a connection to its end. Its task is to do nothing else: it is aborted when the
+/// connection waits for too long.
 pub(super) async fn serve<A>(
     app: Arc<A>,
     mut connection: Box<Connection>,
@@ -68,7 +68,7 @@ async fn refuse(connection: &mut Connection, refused: Refused, desk: &Refuser) {
         duration: since.elapsed(),
     };
     let answer = desk.answer(&unread);
-    // It may be gone; and it is over for it anyway.
+    // The client may be gone, and its connection ends anyway.
     let _ = connection.write_all(&answer).await;
     let _ = connection.flush().await;
 }

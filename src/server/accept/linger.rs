@@ -1,8 +1,8 @@
 //! Closing a connection whose client still sends.
 //!
 //! A socket that is closed with bytes unread is reset, and a reset overtakes the answer:
-//! the client reads "connection reset" where it was told why. So what it still sends is
-//! read and thrown away, for a while (RFC 9112, 9.6).
+//! the client sees "connection reset" in place of the answer that says why. So what it
+//! still sends is read and thrown away, for a while (RFC 9112, 9.6).
 
 use std::{io, mem::MaybeUninit, time::Duration};
 
@@ -18,11 +18,11 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How much it may send: what a fast network carries in that time need not be read.
 const BYTES_MAX: usize = 1 << 30;
 
-/// On the stack, so that many who linger cost nothing.
+/// On the stack, so that many connections that linger cost nothing.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Says that no more answers come, then reads until the client closes, has been silent for
-/// `pause`, or has sent for too long. Whether it was cut off, at last.
+/// `pause`, or has sent for too long. Returns whether the client was cut off.
 pub(super) async fn linger(mut stream: TcpStream, pause: Duration) -> bool {
     if stream.shutdown().await.is_err() {
         return false;

@@ -29,14 +29,14 @@ const BACKLOG: i32 = 65_535;
 /// How long accepting pauses when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often to try once more at a stop, where there is none.
+/// How often to try once more at a stop when no descriptor is left.
 const EXHAUSTED_TRIES: u32 = 20;
 
 /// How many connections are refused in a row before accepting pauses for want of
 /// descriptors: what the process asks itself waits behind them.
 const REFUSED_IN_A_ROW: usize = 64;
 
-/// How often to look whether a listener that is full is so still.
+/// How often to look whether a full listener has room again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A bound socket, not accepted from yet.
@@ -192,8 +192,8 @@ impl Bound {
                         tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     }
                 }
-                // Everything but a lack of descriptors or memory concerns the one
-                // connection that is gone before it was accepted.
+                // Every error except a lack of descriptors or memory concerns one
+                // connection alone, which is gone before it was accepted.
                 Err(error) if is_exhaustion(&error) => {
                     complaints.make(&format!("cannot accept: {error}"));
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
@@ -201,8 +201,8 @@ impl Bound {
                 Err(_) => {}
             }
         }
-        // Whoever waits in the kernel's queue would be reset. Asked for each, and not by way
-        // of the runtime, which gives a task no more than 128 turns.
+        // Connections that wait in the kernel's queue would be reset. They are accepted
+        // without the runtime, which gives a task no more than 128 turns.
         let listener = listener.into_std()?;
         let mut tries = EXHAUSTED_TRIES;
         loop {
@@ -212,7 +212,7 @@ impl Bound {
                     seat.serve(TcpStream::from_std(stream)?, peer, &gate, stop.clone());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // Some that are served end soon.
+                // Connections that are served end soon, and give theirs back.
                 Err(error) if is_exhaustion(&error) && tries > 0 => {
                     tries -= 1;
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
@@ -237,13 +237,13 @@ async fn accept(
             complaints.make("accepts no more: as many connections are open as may be");
         }
         is_counted = true;
-        // Whoever waits is in the kernel's queue, and notices nothing of this.
+        // A client that waits is in the kernel's queue, and notices nothing of this.
         tokio::time::sleep(FULL_PAUSE).await;
     }
     listener.accept().await
 }
 
-/// Speaks of trouble with a listener once in a while.
+/// Logs trouble with a listener once in a while.
 struct Complaints<'n> {
     listener: &'n str,
     last: Option<Instant>,

@@ -1,4 +1,4 @@
-//! Connections: where they come in, who serves them, and when they end.
+//! Connections: where they come in, which thread serves them, and when they end.
 
 mod clock;
 pub(in crate::server) mod connection;

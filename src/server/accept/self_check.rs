@@ -88,7 +88,7 @@ async fn ask(address: SocketAddr, check: &SelfCheck) -> io::Result<bool> {
     Ok(check.is_own(&answer))
 }
 
-/// Who listens everywhere listens on loopback.
+/// A listener on all addresses is asked on loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

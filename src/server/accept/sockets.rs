@@ -1,6 +1,6 @@
-//! Listening sockets that are there before the process: systemd's, or those of
-//! the process that this one replaces. Nobody waits in vain on a socket that
-//! passes from hand to hand.
+//! Listening sockets that are there before the process: systemd's, or those of the
+//! process that this one replaces. No client waits in vain on a socket that passes from
+//! hand to hand.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A listening socket, but for its descriptor.
+/// A listening socket, without its descriptor.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::server) struct Description {
     /// The key of the configuration that it belongs to, such as `listeners.http`.
@@ -53,7 +53,7 @@ pub(in crate::server) struct Shared {
 }
 
 impl Shared {
-    /// `held` is kept by who accepts, for as long as it does.
+    /// `held` is kept by the task that accepts, for as long as it does.
     pub(in crate::server) fn new(description: Description, held: &Arc<OwnedFd>) -> Self {
         Self { description, held: Arc::downgrade(held) }
     }
@@ -126,7 +126,7 @@ impl Given {
         Some(self.0.swap_remove(index))
     }
 
-    /// Closes what nobody has claimed.
+    /// Closes the sockets that no listener has claimed.
     pub(in crate::server) fn close(self) {
         for Socket { description: Description { name, address, pinned }, .. } in self.0 {
             if pinned {

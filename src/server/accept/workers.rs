@@ -2,8 +2,8 @@
 //!
 //! Each has a runtime of its own, with a proxy of its own, and a connection stays with
 //! the thread that it was given to, as its upstream's connections do. So no request
-//! waits for another thread, and threads share no more than counters. It also keeps
-//! upgraded connections alive: Pingora 0.9.1 tears a tunnel down if the upstream's 101
+//! waits for another thread; threads share counters, and the list of connections. This also
+//! keeps upgraded connections alive: Pingora 0.9.1 tears a tunnel down if the upstream's 101
 //! is read before the end of the request's own body was passed on
 //! (cloudflare/pingora#946). Here both halves are polled by one thread in one turn, and
 //! what the upstream sends can only be seen in the next one.
@@ -34,9 +34,9 @@ use super::{gate::Gate, h1};
 /// come and go in equal numbers, had better stay where they were accepted.
 const AHEAD: usize = 1;
 
-/// How many workers accept. Each of them wakes up for each connection, and all but one
-/// find that it is taken; with this many, who wakes up in vain does not matter yet, and
-/// others get theirs handed over.
+/// How many workers accept. Each of them wakes up for each connection, and all except one
+/// find that it is taken: with this many, waking up in vain does not matter yet. The other
+/// workers get theirs handed over.
 const ACCEPTING_MAX: usize = 8;
 
 /// How long the threads may take to end, with what they still serve: moments, unless one
@@ -79,14 +79,14 @@ impl Drop for Loaded {
     }
 }
 
-/// Those among whom accepted connections are shared out, as one of them sees it.
+/// The workers among which accepted connections are shared out, seen from one of them.
 pub(in crate::server) struct Seat<A> {
     workers: Arc<[Worker<A>]>,
     own: usize,
 }
 
 impl<A> Seat<A> {
-    /// Who serves a connection that was accepted here.
+    /// The worker that serves a connection that was accepted here.
     fn choose(&self) -> Option<(usize, &Worker<A>)> {
         let own = self.workers.get(self.own).map(|worker| (self.own, worker));
         let least =
@@ -111,7 +111,7 @@ where
         Self { workers: Arc::new([worker]), own: 0 }
     }
 
-    /// Serves a connection until its end, here or where fewer are served.
+    /// Serves a connection until its end: here, or on a worker that serves fewer.
     pub(in crate::server) fn serve(
         &self,
         stream: TcpStream,
@@ -130,7 +130,7 @@ where
         let task = worker.runtime.spawn(async move {
             let _held = held;
             let stream = stream.or_else(|moved| moved.and_then(TcpStream::from_std));
-            // Else the system is out of memory for another one to watch.
+            // Otherwise the system has no memory to watch another one.
             if let Ok(stream) = stream {
                 let connection = Box::new(at.connection(stream, peer, limits, open));
                 h1::serve(app, connection, at.refuser(), &stop).await;

@@ -37,7 +37,7 @@ pub enum Ask {
 pub enum Reach {
     /// On addresses and on the socket.
     Anywhere,
-    /// On the socket: whoever can open it may also change what is served.
+    /// On the socket alone: anyone who can open it may also change what is served.
     Socket,
 }
 
@@ -154,7 +154,7 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// What there is, for whoever asks for something else.
+/// What can be asked, for an answer to another request.
 fn list() -> String {
     let mut list = "this is not served; there are\n".to_owned();
     for AdminEndpoint { method, path, reach, says, .. } in ENDPOINTS {

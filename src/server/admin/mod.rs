@@ -62,7 +62,7 @@ pub(in crate::server) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds them all, but for those that are `given`.
+    /// Binds them all, except those that are `given`.
     pub(in crate::server) fn bind(admin: &Admin, given: &mut Given) -> Result<Self, BindError> {
         let mut listeners = Self { tcp: Vec::new(), unix: Vec::new() };
         for address in &admin.listen {
@@ -91,8 +91,8 @@ impl Listeners {
 
     /// Serves them on a thread of their own, until `intake` is closed. Connections that
     /// are open then are served until the process ends; what is returned disconnects
-    /// with the last one of a socket, so that whoever told the process to go can still
-    /// be answered.
+    /// with the last one of a socket, so that the command that told the process to go can
+    /// still be answered.
     pub(in crate::server) fn serve(
         self,
         state: &Arc<State>,
@@ -146,15 +146,15 @@ struct OwnerSocket {
 }
 
 impl OwnerSocket {
-    /// Binds under another name first, for between `bind` and `chmod` a socket is
-    /// open to whom the umask lets in. The rename also replaces what a crashed
+    /// Binds under another name first: between `bind` and `chmod` a socket is open to
+    /// every user that the umask lets in. The rename also replaces what a crashed
     /// process has left.
     fn bind(path: &Path) -> io::Result<Self> {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        // Short, for the path of a socket has a narrow limit; and nobody else's, so what
-        // is there was left by a dead process of the same number.
+        // Short, since the path of a socket has a narrow limit; and of this process alone,
+        // so what is there was left by a dead process of the same number.
         let fresh = path.with_file_name(format!(".{}", std::process::id()));
         let _ = fs::remove_file(&fresh);
         let listener = std::os::unix::net::UnixListener::bind(&fresh)?;
@@ -201,7 +201,7 @@ impl OwnerSocket {
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
-                // For want of descriptors or memory, which may be there again.
+                // Descriptors or memory have run out, and may be there again.
                 Err(error) => {
                     if !has_complained {
                         log::error!("{NAME} cannot accept: {error}");
@@ -221,11 +221,11 @@ impl OwnerSocket {
     }
 }
 
-/// Why a socket cannot be made, where what is to be done is another thing than for a port.
+/// Why a socket cannot be made, where the remedy is another one than for a port.
 fn in_words(error: io::Error) -> io::Error {
     let words = match error.kind() {
         io::ErrorKind::NotFound => "its folder does not exist; make it, or write another path",
-        io::ErrorKind::PermissionDenied => "who runs corsac may not write to its folder",
+        io::ErrorKind::PermissionDenied => "the user that runs corsac may not write to its folder",
         io::ErrorKind::AddrInUse => "another process answers there; stop it, or write another path",
         _ => return error,
     };
@@ -235,7 +235,7 @@ fn in_words(error: io::Error) -> io::Error {
 /// What the admin listener answers.
 struct Endpoints {
     state: Arc<State>,
-    /// On the socket: whoever can open it may also change what is served.
+    /// On the socket: anyone who can open it may also change what is served.
     privileged: bool,
 }
 
@@ -243,7 +243,7 @@ struct Endpoints {
 impl ServeHttp for Endpoints {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         if session.req_header().version < Version::HTTP_11 {
-            // Pingora would keep the connection, and such a client reads to its end.
+            // Pingora would keep the connection, and such a client reads up to its end.
             session.set_keepalive(None);
         }
         let head = session.req_header();
@@ -294,7 +294,7 @@ impl Endpoints {
             Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         };
         let state = Arc::clone(&self.state);
-        // On a task of its own: it goes on if whoever asked goes away.
+        // On a task of its own: the upgrade goes on if the command that asked goes away.
         let upgrade = tokio::spawn(async move { state.upgrader.upgrade(request).await });
         if !waits {
             return text(StatusCode::ACCEPTED, "upgrading\n");

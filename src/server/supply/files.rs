@@ -46,9 +46,9 @@ impl Files for Disk {
     }
 }
 
-/// Opens a regular file. Whatever else there is may make who opens or reads it wait for
-/// ever, such as a FIFO into which nobody writes: without `O_NONBLOCK`, the look at what
-/// it is would come too late.
+/// Opens a regular file. To open or read anything else may take for ever, such as a FIFO
+/// into which no process writes: without `O_NONBLOCK`, the check of what it is would come
+/// too late.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

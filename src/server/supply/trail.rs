@@ -67,7 +67,7 @@ impl Trail {
             || self.patterns.iter().any(|(folder, pattern)| is_in(folder) && matches(pattern))
     }
 
-    /// Notes every name on the way to `path`. Where it ends; `None`: nowhere.
+    /// Notes every name on the way to `path`. Returns where that ends; `None`: nowhere.
     fn follow(&mut self, path: &Path) -> Option<PathBuf> {
         let mut here = PathBuf::from("/");
         let mut ahead = components(&absolute(path).ok()?);
@@ -116,7 +116,7 @@ impl Trail {
         let Some((&name, deeper)) = names.split_first() else { return };
         // Any name, in any folder below.
         let is_recursive = name == "**";
-        // What is no pattern by itself, for it has a `/` in brackets, may match anything.
+        // What is no pattern by itself, since it has a `/` in brackets, may match anything.
         let any = || Pattern::new("*").unwrap_or_default();
         let pattern = Pattern::new(if is_recursive { "*" } else { name }).unwrap_or_else(|_| any());
         self.watch(folder);

@@ -1,9 +1,9 @@
 //! Changes of the configuration's files.
 //!
 //! Directories are watched, not files: an editor renames a new file over the old
-//! one, and Kubernetes swaps a link beside it, and either leaves a watch of the
-//! file itself on what nobody reads any more. What else changes in them, such as a
-//! log, does not count: [`Trail`] knows the names that do.
+//! one, and Kubernetes swaps a link beside it, and either leaves a watch of the file
+//! itself on one that is not read any more. Other changes in these directories, such as
+//! of a log, do not count: [`Trail`] knows the names that do.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(200);
 const BURST_MAX: Duration = Duration::from_secs(5);
 
 /// Watches the files of the configuration that is served. From here on no change is
-/// missed. `None`: nothing can be watched, which is said.
+/// missed. `None`: nothing can be watched, which is logged.
 pub(in crate::server) fn start(reloader: &Reloader) -> Option<Watcher> {
     let (sender, changes) = mpsc::channel(1);
     match Watched::new(sender) {
@@ -94,7 +94,7 @@ async fn settle(changes: &mut mpsc::Receiver<()>) {
 struct Watched {
     watcher: RecommendedWatcher,
     trail: Arc<ArcSwap<Trail>>,
-    /// Folders that cannot be watched; each is spoken of once.
+    /// Folders that cannot be watched; each is logged once.
     unwatched: BTreeSet<PathBuf>,
 }
 
@@ -111,7 +111,7 @@ impl Watched {
         Ok(Self { watcher, trail, unwatched: BTreeSet::new() })
     }
 
-    /// From now on what is on this trail counts. Whether anything on it is new.
+    /// From now on what is on this trail counts. Returns whether anything on it is new.
     fn follow(&mut self, trail: Trail) -> bool {
         let before = self.trail.load_full();
         if *before == trail {
@@ -128,8 +128,8 @@ impl Watched {
         true
     }
 
-    /// Watches every folder of the trail; those that are watched already, too, for a
-    /// folder that was away for a moment is not any more.
+    /// Watches every folder of the trail, also those that are watched already: a folder
+    /// that was away for a moment is not watched any more.
     fn watch(&mut self) {
         for folder in self.trail.load().folders().keys() {
             match self.watcher.watch(folder, RecursiveMode::NonRecursive) {

@@ -45,7 +45,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// One message.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Message {
-    /// Old: who it is, and the secret by which it checks itself.
+    /// Old: its version, and the secret by which it checks itself.
     Hello { protocol: u32, version: String, self_check: String },
     /// Old: sockets, with their descriptors in the same order.
     Sockets(Vec<Description>),
@@ -56,7 +56,7 @@ pub(super) enum Message {
     Attached { pid: i32 },
     /// New: it answers on every listener.
     Serving { version: String },
-    /// New: why it does not, and ends.
+    /// New: why it does not answer, and that it ends.
     Failed(String),
     /// Old: from now on the service is yours.
     Go,
@@ -68,7 +68,8 @@ pub(super) enum Message {
     Draining(Draining),
     /// Old: its last word. Its descriptor is a file with what it has counted since.
     Counted,
-    /// New, or who has replaced it: it was told to stop, and nobody serves from now on.
+    /// New, or a process that has replaced it: it was told to stop, and none serves from
+    /// now on.
     Stopping,
 }
 

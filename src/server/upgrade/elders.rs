@@ -26,7 +26,7 @@ struct Elder {
     channel: Arc<Channel>,
     /// What it said last.
     draining: Option<Draining>,
-    /// Who reads what it says.
+    /// The task that reads what it says.
     reader: AbortHandle,
 }
 

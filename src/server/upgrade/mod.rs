@@ -2,13 +2,13 @@
 //!
 //! The old process never stops accepting before the new one has proved that it
 //! answers, and has said that it has taken over. Whatever goes wrong until then ends
-//! the new process, which first ends what it has accepted. From then on the old one
+//! the new process, which first answers what it has accepted. After that the old one
 //! drains. [`steps`] has what either side does when something happens.
 //!
 //! ```text
 //! old                                        new
 //! NEW check CONFIG, or it ends here
-//! NEW run --takeover                     ->  starts twice, to be nobody's child
+//! NEW run --takeover                     ->  starts twice, to be the manager's child
 //!                                        <-  Attached
 //! Hello, Sockets.., Complete             ->  binds what is new, accepts
 //!                                            asks itself on every listener

@@ -17,7 +17,7 @@ pub(crate) enum HandOverStep {
     Went,
     /// The old process: the new one has taken over.
     Replaced,
-    /// The new process: it has said who it is.
+    /// The new process: it has said which process it is.
     Attached,
     /// The new process: it has the sockets.
     Received,

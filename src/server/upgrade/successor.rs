@@ -59,8 +59,8 @@ pub(super) struct Offer<'o> {
 /// Something that happens, and what is to be said of it if it ends the upgrade.
 type Happened = (Event, String);
 
-/// The new process. Until it has taken over it is killed when this is dropped, which is
-/// for what nobody has foreseen: see [`Self::hand_over`].
+/// The new process. It is killed if this is dropped before it has taken over. That is for
+/// what was not foreseen: otherwise [`Self::hand_over`] ends it.
 #[derive(Debug)]
 pub(in crate::server) struct Successor {
     /// What starts it, and ends: the new process is to be a child of the service
@@ -87,7 +87,7 @@ impl Successor {
             command.env_remove(variable);
         }
         let launcher = command.spawn().map_err(fail)?;
-        // The last copy of the new process's end but its own: its death must show here.
+        // The only other copy of the new process's end: its death must show here.
         drop(command);
         Ok(Self {
             launcher,
@@ -159,7 +159,7 @@ impl Successor {
         Ok(self)
     }
 
-    /// How long a state may last, but for the first one.
+    /// How long a state may last, except the first one.
     fn patience(&self, state: State) -> Duration {
         match state {
             State::Committing => TAKE_OVER,
@@ -209,7 +209,7 @@ impl Successor {
                 Err(error) if matches!(state, State::Offering | State::Committing) => {
                     (Event::Failed, format!("the new process is not understood: {error}"))
                 }
-                // A channel that is broken may stay so: time will tell.
+                // A broken channel may stay so: the deadline ends the wait.
                 Err(_) => std::future::pending().await,
             };
         }
@@ -255,9 +255,10 @@ impl Successor {
         let _ = self.channel.send(message, with).await;
     }
 
-    /// Tells it who is still here; not in vain if it does not listen just now.
+    /// Tells the new process what this one still has to do. If the channel is full, the
+    /// report is lost.
     pub(in crate::server) fn report(&self, draining: Draining) {
-        // It reads the next one.
+        // The next one follows soon.
         let _ = self.channel.try_send(&Message::Draining(draining));
     }
 
@@ -265,17 +266,17 @@ impl Successor {
     pub(in crate::server) async fn bequeath(&self, carried: &Carried) {
         let since = carried.since(&self.carried);
         if let Ok(file) = write_file(&since) {
-            // It may have ended, or hang: then nobody counts.
+            // The process may have ended, or hang: then these counts are lost.
             let (counted, with) = (Message::Counted, [file.as_fd()]);
             let _ = timeout(LAST_WORD, self.channel.send(&counted, &with)).await;
         }
     }
 
-    /// Waits until nobody serves instead any more: not this process, and none that
-    /// has replaced it in its turn, to which the channel is handed on.
+    /// Waits until no process serves instead any more: not the new one, and none that has
+    /// replaced that one in its turn, to which the channel is handed on.
     ///
     /// # Errors
-    /// Nobody has told it to stop.
+    /// The process was not told to stop.
     pub(in crate::server) async fn ended(&mut self) -> Result<(), ()> {
         while let Ok(Some((message, _))) = self.channel.receive().await {
             if matches!(message, Message::Stopping) {
@@ -285,7 +286,7 @@ impl Successor {
         Err(())
     }
 
-    /// It has closed its end. Whoever could not even start has said so by its status.
+    /// Why it has closed its end: a process that could not even start says so by its status.
     async fn how_it_ended(&mut self) -> String {
         match timeout(TAKE_OVER, self.launcher.wait()).await {
             Ok(Ok(status)) if !status.success() => {

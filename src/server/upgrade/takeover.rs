@@ -102,8 +102,8 @@ impl Received {
 }
 
 impl Predecessor {
-    /// Receives everything. If the old process dies meanwhile, what has come so far:
-    /// nobody else serves then.
+    /// Receives everything; if the old process dies meanwhile, what has come so far, since
+    /// no other process serves then.
     ///
     /// # Errors
     /// What it says is not understood, or it serves on.
@@ -199,9 +199,9 @@ impl Predecessor {
         let _ = self.channel.send(&message, &[]).await;
     }
 
-    /// Shows it, which drains now, and `others` from earlier upgrades.
+    /// Shows the old process, which drains now, and `others` from earlier upgrades.
     pub(in crate::server) fn watched_by(self, elders: &Arc<Elders>, others: Vec<OwnedFd>) {
-        // What cannot be watched is only not shown.
+        // A process that cannot be watched is not shown, and that is all.
         for channel in others.into_iter().filter_map(|end| Channel::new(end).ok()) {
             elders.watch(channel);
         }
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(heard_at_the_end_of(this, Duration::from_millis(20)).await, Event::Withdrawn);
         let mut other = Command::new("true").spawn().unwrap();
         let process = Pid::from_child(&other);
-        // Its handle shows that it has ended, though nobody has waited for it.
+        // Its handle shows that it has ended, though it was not waited for.
         assert_eq!(heard_at_the_end_of(process, Duration::from_secs(30)).await, Event::PeerDied);
         other.wait().unwrap();
     }

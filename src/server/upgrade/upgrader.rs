@@ -63,7 +63,7 @@ pub(in crate::server) struct HandedOver {
 }
 
 impl Upgrader {
-    /// Hands on `sockets`. Who replaces this process comes out of the receiver.
+    /// Hands on `sockets`. The process that replaces this one comes out of the receiver.
     pub(in crate::server) fn new(
         reloader: Arc<Reloader>,
         metrics: Metrics,
@@ -90,7 +90,7 @@ impl Upgrader {
         (upgrader, receiver)
     }
 
-    /// Replaces this process. Returns who serves now, in one line.
+    /// Replaces this process. Returns which process serves now, in one line.
     ///
     /// # Errors
     /// Why not. The new process has ended, if there was one, and this one serves on.
@@ -109,7 +109,7 @@ impl Upgrader {
                 *handed_over = true;
                 let summary = successor.to_string();
                 log::info!("upgraded: {summary}");
-                // Whoever reads this summary, and asks for more, asks the new process.
+                // A command that has read this summary, and asks for more, asks the new process.
                 self.admin_intake.close().await;
                 let (accepting, ended) = oneshot::channel();
                 // There is room for the one that there is.

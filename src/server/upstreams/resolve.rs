@@ -17,8 +17,8 @@ use crate::{
     snapshot::{Addresses, Snapshot},
 };
 
-/// How often names are looked up again. Their TTL is not to be had from the
-/// system's resolver, and this is what most zones that move use.
+/// How often names are looked up again. The system's resolver does not
+/// tell their TTL, and this is what most zones that move use.
 pub(in crate::server) const REFRESH: Duration = Duration::from_secs(30);
 
 /// How long one look-up may take.
@@ -45,9 +45,9 @@ impl Resolver {
 
     /// Looks up every name that the configuration's upstreams have, all at once.
     ///
-    /// A name that does not resolve keeps what it resolved to in `before`, for a resolver
-    /// that is down for a while must not take the upstreams with it; where there is
-    /// nothing, it is left out. That it does not, and that it does again, is said once.
+    /// A name that does not resolve keeps its addresses of `before`: a resolver that is
+    /// down for a while must not take the upstreams with it. A name without any is left
+    /// out. That a name fails, and that it resolves again, is logged once.
     pub(in crate::server) async fn resolve(
         &self,
         config: &Config,
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_resolve_now_keeps_what_it_had() {
-        // No name at all: nobody is asked for it.
+        // No name at all: no server is asked for it.
         let name = NodeAddress::Name("no..name".into(), 80);
         let (mut config, resolver) = (config(&name), Resolver::new());
         assert_eq!(resolver.resolve(&config, &Addresses::new()).await, Addresses::new());

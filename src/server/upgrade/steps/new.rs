@@ -8,7 +8,7 @@
 pub(in crate::server) enum State {
     /// It accepts, and asks itself whether it answers.
     Proving {
-        /// Nobody else serves.
+        /// No other process serves.
         alone: bool,
     },
     /// It answers on every listener, and has said so.

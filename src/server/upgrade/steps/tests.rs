@@ -269,7 +269,7 @@ impl World {
         if self.nobody_left {
             return;
         }
-        assert!(old_serves != new_serves, "it is not clear who serves: {self:?}");
+        assert!(old_serves != new_serves, "it is not clear which serves: {self:?}");
         let main = if old_serves { Who::Old } else { Who::New };
         assert_eq!(self.main, main, "the service manager was told otherwise: {self:?}");
     }
