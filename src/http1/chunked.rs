@@ -1,9 +1,8 @@
 //! The chunked transfer coding (RFC 9112, 7.1), as clients send it.
 //!
-//! What is decoded here is encoded anew for whoever reads on, a chunk for each piece that
-//! has come. So an upload in chunks of one byte costs what another one costs, and nobody
-//! behind sees a chunk that could be read in two ways: extensions and trailers, which no
-//! upstream gets, end here.
+//! What is decoded here is encoded anew for the upstream, a chunk for each piece that has
+//! come. So an upload in chunks of one byte costs what any other costs, and no upstream sees
+//! a chunk that could be read in two ways. Extensions and trailers end here.
 
 /// The longest line of a chunk's size, its extensions included, in bytes. Real ones have a
 /// dozen.
@@ -22,7 +21,7 @@ pub const OVERHEAD: usize = 8 + 2 + 2;
 /// The end of a body.
 pub const LAST: &[u8] = b"0\r\n\r\n";
 
-/// This is no chunked body.
+/// What was sent is no chunked body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MalformedChunks(pub &'static str);
 
@@ -84,8 +83,8 @@ impl Decoder {
         self.state == State::Done
     }
 
-    /// Decodes `raw` in place: moves the bytes of chunks to its front. Returns how many
-    /// these are, and how many bytes of `raw` belonged to the body.
+    /// Decodes `raw` in place: moves the bytes of chunks to its front. Returns the number of
+    /// these bytes, and how many bytes of `raw` belonged to the body.
     ///
     /// # Errors
     /// It is no chunked body. Nothing more can be read of it, nor behind it.

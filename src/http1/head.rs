@@ -1,9 +1,8 @@
 //! The head of a request.
 //!
 //! Syntax is httparse's, as it is Pingora's. What a head means for the message around it
-//! (its target's form, its host, where its body ends) is judged here, and strictly: of
-//! two readings that a client, corsac and an upstream could disagree about, neither is
-//! served.
+//! (its target's form, its host, where its body ends) is judged here, and strictly: a head
+//! that a client, corsac and an upstream could read in two ways is not served.
 
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
@@ -112,7 +111,7 @@ pub fn read(bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Ma
     }
 }
 
-/// Whether a part of a head, with no line of it whole yet, can still become one. Cheaper
+/// Whether the beginning of a head, with no line whole yet, can still become a head. Cheaper
 /// than [`read`], which need not be asked before a line has ended.
 ///
 /// # Errors
@@ -124,7 +123,7 @@ pub fn begin(bytes: &[u8], limits: &HeadLimits) -> Result<(), Malformed> {
 fn partial(bytes: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, Malformed> {
     let begun = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let begun = begun.and_then(|at| bytes.get(at..)).unwrap_or_default();
-    // Whoever speaks another protocol, such as TLS, is not left waiting.
+    // A client of another protocol, such as TLS, is not left waiting.
     if begun.first().is_some_and(|first| !is_token(*first)) {
         return Err(Malformed::Syntax);
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::definitions::Definition;
 
-/// Is shown the counters of one metric: the words that tell each one apart, which are
-/// the values of its last labels, and the counter.
+/// Gets each counter of one metric: the words that tell it apart, which are the values of
+/// its last labels, and the counter.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[&str], &AtomicU64);
 
 /// A metric, and what shows its counters. Of a histogram these are its buckets, by their

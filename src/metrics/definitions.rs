@@ -51,7 +51,7 @@ macro_rules! definitions {
             };
         )+
 
-        /// Every metric, but for those of the process that the crate `prometheus` knows.
+        /// Every metric, except those of the process that the crate `prometheus` defines.
         pub const ALL: &[Definition] = &[$($constant),+];
     };
 }

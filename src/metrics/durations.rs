@@ -32,7 +32,7 @@ pub(super) const SUM: &str = "sum_us";
 
 /// How many durations there were up to each bound, and their sum.
 ///
-/// Whoever reads while others count may see a duration in its bucket that is not in the
+/// A scrape while requests are counted may see a duration in its bucket that is not in the
 /// sum yet. The count is the sum of the buckets, so those two always agree.
 #[derive(Debug, Default)]
 pub(super) struct Durations {

@@ -1,9 +1,9 @@
-//! Every metric: what it is called, what it means, and who may count it.
+//! Every metric: what it is called, what it means, and what counts it.
 //!
 //! [`definitions`] is the list. What is counted for a route or an upstream stands in
 //! [`RouteMetrics`] and [`UpstreamMetrics`], which a snapshot holds by the same index
 //! as the route itself: a request looks up no name, takes no lock and allocates
-//! nothing, but for the first request of a route.
+//! nothing, except for the first request of a route.
 //!
 //! # What is shown
 //!
@@ -13,7 +13,7 @@
 //! The series of routes and upstreams are those of the [`Series`] that was given to
 //! [`Metrics::serve`] last. A route that stays across a reload keeps its counts; one
 //! that is gone is not shown any more. Requests that still end on the old snapshot
-//! count into handles that nobody reads, so they cannot bring a series back.
+//! count into handles that no scrape reads, so they cannot bring a series back.
 //!
 //! What is counted of the process is kept by the crate `prometheus`. Of routes there may
 //! be tens of thousands, with a hundred counters each, so `cells.rs` keeps those itself.
@@ -41,13 +41,13 @@ pub use self::limit::Limit;
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
 
-/// The commit that corsac was built from, if whoever built it said so.
+/// The commit that corsac was built from, if the build was told.
 const REVISION: &str = match option_env!("CORSAC_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };
 
-/// How corsac was built: what whoever built it said, or what cargo did.
+/// How corsac was built: what the build was told, or else cargo's profile.
 pub const BUILD: &str = match option_env!("CORSAC_BUILD") {
     Some(build) => build,
     None if cfg!(debug_assertions) => "debug",
@@ -143,7 +143,7 @@ impl Metrics {
         self.shown().series = series;
     }
 
-    /// For who renders and who reloads, never for a request.
+    /// For a scrape and a reload, never for a request.
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }

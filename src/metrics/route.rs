@@ -12,9 +12,9 @@ use crate::cors::{Kind, Mode, Overridden, Reason};
 
 /// What is counted of the requests of one route, or of those that have none.
 ///
-/// Whoever counts only adds to an atomic. A word of a small set, such as a reason, is
-/// an index here. A route that nobody asks for takes next to no memory: its counters
-/// are made by its first request.
+/// To count is to add to an atomic. A word of a small set, such as a reason, is an index
+/// here. A route without requests takes next to no memory: its first request makes its
+/// counters.
 #[derive(Debug)]
 pub struct RouteMetrics {
     /// The service's name, and the route's.
@@ -37,8 +37,7 @@ const MODES: usize = Mode::ALL.len();
 /// The words for `false` and `true`.
 const VERDICTS: [&str; 2] = ["deny", "allow"];
 
-/// The common statuses, in order. 0: there was no answer,
-/// for the client was gone.
+/// The common statuses, in order. 0: there was no answer, since the client was gone.
 const CODES: [u16; 32] = [
     0, 101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406,
     408, 409, 410, 412, 413, 415, 416, 422, 429, 500, 502, 503, 504,

@@ -1,8 +1,8 @@
 //! An upstream's answer: whether it can be passed on, and in which form the client gets it.
 //!
-//! Its framing concerned the hop from the upstream, and Pingora frames it anew. So what is
-//! said of the framing is understood and said anew, or nothing is passed on: whoever reads
-//! it behind corsac must not find another end of the body than corsac did (RFC 9112, 11).
+//! Its framing concerned the hop from the upstream, and Pingora frames it anew. An answer
+//! whose framing is not understood is not passed on: a reader behind corsac must not find
+//! another end of the body than corsac did (RFC 9112, 11).
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
@@ -13,8 +13,8 @@ use pingora_http::ResponseHeader;
 
 use crate::edge::HOP_BY_HOP;
 
-/// The most interim answers (1xx) to one request. Those that exist are one 100 and a few
-/// 103; who sends more holds the client and passes every limit on silence.
+/// The most interim answers (1xx) to one request. Real ones are one 100 and a few 103; an
+/// upstream that sends more holds the client, and passes every limit on silence.
 const INTERIM_MAX: u8 = 16;
 
 /// Why an answer that has come cannot be passed on. `is_upgrade`: the request asked for
@@ -89,9 +89,9 @@ pub(super) fn pass_interim(answer: &mut ResponseHeader) {
 
 /// Makes an answer one for a client that speaks this version.
 ///
-/// The version is that of who sends a message, so it is corsac's (RFC 9110, 2.5); and what
-/// HTTP/1.0 does not know is not sent to who speaks it (RFC 9112, 6.1): without chunks the
-/// body ends with its connection.
+/// The version of a message is its sender's, so here it is corsac's (RFC 9110, 2.5). A client
+/// of HTTP/1.0 gets nothing that this version does not know (RFC 9112, 6.1): without chunks
+/// the body ends with its connection.
 pub(super) fn pass(answer: &mut Parts, client: Version) {
     answer.version = Version::HTTP_11;
     let headers = &mut answer.headers;

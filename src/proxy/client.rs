@@ -1,4 +1,4 @@
-//! Who the client is, as far as its connection tells.
+//! The client's address, as its connection has it.
 
 use std::net::IpAddr;
 

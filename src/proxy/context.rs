@@ -36,12 +36,12 @@ pub struct Context {
     is_long: bool,
     /// Where it is noted that the request has ended.
     pub(super) record: Record,
-    /// What the client asked, where it went upstream and that was not noted yet.
+    /// What the client asked, if it went upstream and is not in the access log yet.
     pub(super) unwritten: Option<RawHead>,
 }
 
-/// A request's head as it came, and from whom: for the access log, which reads it where
-/// there is no session any more. Shares the session's memory.
+/// A request's head as it came, and its client: for the access log, which reads them when
+/// the session is gone. Shares the session's memory.
 #[derive(Debug)]
 pub(super) struct RawHead {
     pub(super) raw: Bytes,

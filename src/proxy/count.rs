@@ -85,7 +85,8 @@ impl Totals {
         }
     }
 
-    /// Without its session, whose counts it may be ahead of: by what had not left yet.
+    /// Of a request whose session is gone. The counts may be ahead of the session's, by what
+    /// had not left yet.
     pub(super) fn of_context(ctx: &Context) -> Self {
         let (bytes_in, bytes_out) = ctx.attempts.bytes();
         Self { status: ctx.status, bytes_in, bytes_out, duration: ctx.started.elapsed() }
@@ -119,8 +120,8 @@ fn note_refused(request: &HeaderMap, served: &Served, cors: &Cors, reason: Reaso
     }
 }
 
-/// Whether a browser lets the page go on, after what the upstream said. What it asks of
-/// a page that sends credentials a proxy cannot know, so none are assumed.
+/// Whether a browser lets the page go on, after what the upstream said. A proxy cannot know
+/// whether the page sends credentials, so none are assumed.
 ///
 /// `None`: CORS does not cover `WebSocket`s. Allocates, but a report is for a while.
 fn upstream_allows(kind: Kind, request: &HeaderMap, response: &ResponseHeader) -> Option<bool> {

@@ -1,5 +1,5 @@
 //! Requests that never come to their last hook: the drain's time is up, or a hook panics.
-//! Nobody would know of them but their clients.
+//! Without this module only their clients would know of them.
 
 use super::{
     context::Context,

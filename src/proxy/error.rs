@@ -53,8 +53,8 @@ pub(super) fn classify(error: &Error) -> (StatusCode, Cause) {
     }
 }
 
-/// Whether no connection came about for want of what this machine has: a local port, a
-/// descriptor, memory. Whatever the upstream is like, that is not its fault.
+/// Whether no connection came about since this machine has run out of something: of local
+/// ports, descriptors, memory. That is not the upstream's fault.
 fn lacks_socket(error: &Error) -> bool {
     // Pingora wraps both into an internal error.
     matches!(error.root_etype(), ErrorType::SocketError | ErrorType::BindError)

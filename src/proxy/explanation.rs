@@ -1,4 +1,4 @@
-//! `Corsac-Explain: 1`, answered: why a response is as it is, for who may ask.
+//! `Corsac-Explain: 1`, answered: why a response is as it is, for clients that may ask.
 
 use std::fmt::Write;
 
@@ -8,8 +8,8 @@ use pingora_proxy::Session;
 use super::{client, context::Context};
 use crate::config::Config;
 
-/// How a client asks. Never forwarded: it asks the corsac that it reaches, and an
-/// upstream that is one too would take this corsac for the client.
+/// How a client asks. Never forwarded: the client asks the corsac that it reaches, and an
+/// upstream that is a corsac, too, would take this one for the client.
 pub(super) const ASKED_BY: HeaderName = HeaderName::from_static("corsac-explain");
 
 /// What the answer stands in.

@@ -104,8 +104,8 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
     uri.or_err(ErrorType::InternalError, "a canonical path is a valid one")
 }
 
-/// Whom an HTTP/1.0 request is for that says no host: HTTP/1.1, as which it goes on,
-/// requires one (RFC 9112, 3.2).
+/// The host of an HTTP/1.0 request that says none: it goes on as HTTP/1.1, which requires
+/// one (RFC 9112, 3.2).
 fn node(ctx: &Context, uri: &Uri) -> Result<HeaderValue> {
     let node = || {
         let (upstream, _) = ctx.upstream()?;
@@ -116,9 +116,9 @@ fn node(ctx: &Context, uri: &Uri) -> Result<HeaderValue> {
     HeaderValue::try_from(host).or_err(ErrorType::InternalError, "a node's name is a host")
 }
 
-/// Drops names that differ from those that are `ours` by `_` in place of `-` alone: to
-/// applications that are reached by CGI, WSGI and the like they are one name, and which
-/// value it has is anyone's guess.
+/// Drops names that differ from those that are `ours` only by `_` in place of `-`: to
+/// applications behind CGI, WSGI and the like both are one name, and which of the two
+/// values it has cannot be known.
 fn drop_shadows(headers: &mut HeaderMap, ours: impl Fn(&HeaderName) -> bool) {
     let is_shadow = |name: &HeaderName| {
         let shadowed = name.as_str().replace('_', "-");

@@ -16,8 +16,8 @@ use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
 use crate::config::LogFormat;
 
-/// The most bytes of a field that a client chooses. Real ones are shorter; those
-/// who send longer ones should not fill the disk.
+/// The most bytes of a field that a client chooses. Real ones are shorter, and clients that
+/// send longer ones should not fill the disk.
 const FIELD_BYTES_MAX: usize = 1024;
 
 /// One line. `docs/config.md` says what its fields mean.

@@ -1,5 +1,5 @@
-//! The access log's queue: between those who serve, who never wait for anything to be
-//! written, and the one who writes.
+//! The access log's queue: between the threads that serve, which never wait for anything to
+//! be written, and the one that writes.
 //!
 //! Each thread that serves appends to a buffer of its own, which the writer swaps for
 //! an empty one. So a line costs no allocation and no message. Lines of one thread stay
@@ -20,8 +20,8 @@ use thread_local::ThreadLocal;
 use super::line::Line;
 use crate::{config::LogFormat, metrics::Counter};
 
-/// The most bytes of a thread that wait for the writer, but for the end of the last
-/// line: 2,000 lines of 500 bytes. Attackers write longer ones.
+/// The most bytes of a thread that wait for the writer, apart from the end of the last
+/// line: 2,000 lines of 500 bytes. Attackers make longer ones.
 const THREAD_BYTES: usize = 1024 * 1024;
 
 /// The near end of the access log's queue.
@@ -59,9 +59,9 @@ impl Buffers {
 
 /// The lines of one thread that wait for the writer.
 ///
-/// The lock is the thread's own. The only other who takes it is the writer, every few
-/// milliseconds, for as long as it takes to swap three words; nobody holds it while
-/// anything is written or awaited.
+/// The lock is the thread's own. Only the writer takes it, too, every few milliseconds,
+/// for as long as it takes to swap three words; it is not held while anything is written
+/// or awaited.
 ///
 /// Aligned so that no two threads share a cache line, of which processors fetch two at
 /// once.

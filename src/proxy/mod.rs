@@ -168,8 +168,8 @@ impl ProxyHttp for Proxy {
             let mut peer = peer::of(endpoint, upstream);
             if let Some(wire) = wire::of(session, self.find_wire) {
                 wire.forwards(upstream.timeouts.read);
-                // While the request is not sent whole, it is the client who is waited for,
-                // and Pingora's clock would run all the same.
+                // While the request is not sent whole, corsac waits for the client, and
+                // Pingora's clock would run all the same.
                 peer.options.read_timeout = None;
             }
             Some((endpoint, peer))
@@ -337,8 +337,8 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let (status, cause) = error::classify(error);
         count::failed(cause, ctx);
-        // Whoever has the whole answer of the upstream, such as an early one to a body that
-        // turns out to be too large, has no other.
+        // A client that has the whole answer of the upstream, such as an early one to a body
+        // that turns out to be too large, gets no other.
         if ctx.attempts.is_answered() && *error.esource() != ErrorSource::Downstream {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }

@@ -2,7 +2,7 @@
 //!
 //! Pingora keeps, beside the headers, how each name was written, and every change of a
 //! header then parses its name, allocates a copy of it and keeps two maps in step. Names
-//! are the same in any case (RFC 9110, 5.1), and HTTP/2 knows but one. So a head that is
+//! mean the same in any case (RFC 9110, 5.1), and HTTP/2 knows only lower case. So a head that is
 //! to be changed leaves its spellings behind; names that Pingora does not know leave in
 //! lower case.
 
@@ -26,7 +26,7 @@ pub(super) fn request(head: &mut RequestHeader) -> request::Parts {
 
 /// Changes a response's parts in their place.
 pub(super) fn change(head: &mut ResponseHeader, change: impl FnOnce(&mut response::Parts)) {
-    // One that is not the usual is kept beside the parts.
+    // An unusual reason phrase is kept beside the parts.
     let usual = head.status.canonical_reason();
     let reason = head.get_reason_phrase().filter(|&reason| Some(reason) != usual);
     let reason = reason.map(str::to_owned);

@@ -39,7 +39,7 @@ pub struct Unread<'h> {
     pub why: Option<Malformed>,
     /// As much of it as came.
     pub head: &'h [u8],
-    /// Who sent it.
+    /// The address of its client.
     pub client: Option<SocketAddr>,
     /// Since it began.
     pub duration: Duration,

@@ -101,8 +101,8 @@ fn httpdate() -> impl Display {
 
 /// Finishes a response: the id, what its route does, and why, if that was asked.
 ///
-/// The id comes first, so that it is the route's to change like other headers. To what
-/// `is_complete` ([`Reply::complete`]) the route adds nothing.
+/// The id comes first, so that the route can change it like other headers. To a response
+/// that `is_complete` ([`Reply::complete`]) the route adds nothing.
 pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool) {
     if !is_complete {
         // At once: each time that it grows, a map is copied.
@@ -151,7 +151,7 @@ pub(super) async fn send_error(
     reply.finish(ctx);
     match reply.send(session).await {
         Ok(()) => status.as_u16(),
-        // The client is gone, and nobody is left to tell.
+        // The client is gone, and cannot be told.
         Err(_) => 0,
     }
 }

@@ -1,4 +1,4 @@
-//! The id of a request: brought by a client that is trusted with that, or made.
+//! The id of a request: brought by a trusted client, or made.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ pub(super) fn of(session: &Session, config: &Config) -> HeaderValue {
     let settings = &config.request_id;
     if client::ip(session).is_some_and(|client| settings.trusts(client)) {
         let mut brought = session.req_header().headers.get_all(&settings.header).iter();
-        // Of two, neither is the request's id.
+        // If there are two, neither is the request's id.
         if let (Some(id), None) = (brought.next(), brought.next())
             && is_valid(id.as_bytes())
         {

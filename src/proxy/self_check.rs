@@ -12,7 +12,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use uuid::Uuid;
 
-/// In the question a secret; in the answer, who gives it.
+/// In the question, a secret; in the answer, the process that gives it.
 const HEADER: HeaderName = HeaderName::from_static("corsac-self-check");
 
 /// What only the process, and those that it replaces or is replaced by, can ask.

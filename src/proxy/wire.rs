@@ -24,8 +24,7 @@ use crate::{http1::chunked::MalformedChunks, metrics::Limit};
 /// No answer is waited for, or it may take as long as it will.
 const UNLIMITED: u64 = u64::MAX;
 
-/// Finds the wire in the connection below a session: what that is, is known to the process
-/// alone.
+/// Finds the wire in the connection below a session, whose type only the process knows.
 pub type FindWire = fn(&dyn Any) -> Option<&Wire>;
 
 /// The connection's end and the hooks' end are one: requests of a connection come one
@@ -164,7 +163,7 @@ pub(super) fn of(session: &Session, find: FindWire) -> Option<&Wire> {
 pub enum Ended {
     /// The client has taken longer than a limit allows.
     Limit(Limit),
-    /// The upstream has, to answer.
+    /// The upstream has taken longer to answer than its timeout allows.
     Answer,
     /// The body is not what its framing says.
     Body(MalformedChunks),
