@@ -49,7 +49,8 @@ impl HandOverStep {
         Self::Replacing,
     ];
 
-    /// Its name, which says whose step it is.
+    /// Its name, which says whose step it is. A release is held at none.
+    #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "as above"))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checked => "old:checked",
