@@ -38,7 +38,9 @@ impl std::error::Error for MalformedChunks {}
 enum State {
     /// In the digits of a size, after this many.
     Size(u8),
-    /// After a size, in its extensions, or in blanks before them.
+    /// In blanks after a size: its extensions may follow, or its line's end.
+    Blank,
+    /// In extensions.
     Extension,
     /// The line feed of a size's line is due.
     SizeEnd,
@@ -131,10 +133,13 @@ impl Decoder {
                 State::Size(digits + 1)
             }
             (State::Size(0), _) => return Err(MalformedChunks("a chunk without a size")),
-            (State::Size(_) | State::Extension, b'\r') => State::SizeEnd,
-            (State::Size(_), b';' | b' ' | b'\t')
+            (State::Size(_) | State::Blank | State::Extension, b'\r') => State::SizeEnd,
+            (State::Size(_) | State::Blank, b' ' | b'\t') => State::Blank,
+            (State::Size(_) | State::Blank, b';')
             | (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
-            (State::Size(_), _) => return Err(MalformedChunks("a chunk's size is no number")),
+            (State::Size(_) | State::Blank, _) => {
+                return Err(MalformedChunks("a chunk's size is no number"));
+            }
             (State::Extension, _) => {
                 return Err(MalformedChunks("a control character after a size"));
             }
@@ -204,6 +209,7 @@ mod tests {
             ("1\r\na\r\n1\r\nb\r\n0\r\n\r\n",             Ok(Some(("ab", "")))),
             ("1;x=\"y\"\r\na\r\n0;z\r\n\r\n",             Ok(Some(("a", "")))),
             ("1 ;x\r\na\r\n0\r\n\r\n",                    Ok(Some(("a", "")))),
+            ("1 \t\r\na\r\n0  \r\n\r\n",              Ok(Some(("a", "")))),
             ("0\r\nTrailer: 1\r\nOther: 2\r\n\r\n",       Ok(Some(("", "")))),
             ("5\r\nhel",                                  Ok(None)),
             ("0\r\n",                                     Ok(None)),
@@ -213,6 +219,7 @@ mod tests {
             ("x\r\n",                                     Err(())),
             ("+5\r\nhello\r\n",                           Err(())),
             ("0x5\r\nhello\r\n",                          Err(())),
+            ("1 0\r\na\r\n",                             Err(())),
             ("5\nhello\r\n",                              Err(())),
             ("1;a\nb\r\na\r\n",                           Err(())),
             ("1;a\rb\r\n",                                Err(())),
