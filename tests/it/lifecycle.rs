@@ -1,14 +1,18 @@
 //! Starting and stopping.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::harness::{
-    Call, Connection, Corsac, Gate, Lines, Origin, Workdir, await_exit, await_some, signal,
+    Call, Connection, Corsac, DEADLINE, Gate, Lines, Origin, Workdir, await_exit, await_some,
+    signal,
 };
 
 const EVERYTHING: &str = "
@@ -144,6 +148,115 @@ fn a_kept_connection_is_not_waited_for() {
     let rest = kept.await_close().unwrap();
     assert!(rest.ends_with(b"2\r\nen\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
     assert!(!corsac.stderr().contains("still open"), "{}", corsac.stderr());
+}
+
+/// Who sends a head byte by byte does not hold up a stop.
+#[test]
+fn a_head_that_drips_is_not_waited_for() {
+    let origin = Origin::answering(200).start();
+    let limits = format!("{EVERYTHING}\n[limits]\nhead = \"1h\"");
+    let mut corsac = Corsac::in_front_of(&origin, &limits);
+    let client = corsac.connect();
+    let mut writer = client.writer();
+    writer.write_all(b"GET / HTTP/1.1\r\nX-A: ").unwrap();
+    assert_eq!(corsac.get("/").send().status, 200);
+    corsac.signal("TERM");
+    let drips = thread::spawn(move || {
+        while writer.write_all(b"a").is_ok() {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    });
+    assert_eq!(corsac.await_exit(), Some(0));
+    assert!(!corsac.stderr().contains("still open"), "{}", corsac.stderr());
+    drop(client);
+    drips.join().unwrap();
+}
+
+/// Connections that the kernel has accepted are served, however many there are.
+#[test]
+fn who_waits_to_be_accepted_is_served_at_a_stop() {
+    const WAITING: usize = 2_000;
+    raise_descriptors();
+    let text = "version = 1\nserver.threads = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
+                [services.s.routes.all]\npaths = \"/*\"\nrespond = { body = \"ok\" }\n";
+    let mut corsac = Corsac::with(text).descriptors(8_000).start();
+    corsac.signal("STOP");
+    let mut waiting: Vec<TcpStream> = (0..WAITING)
+        .map(|_| {
+            let mut stream = TcpStream::connect(corsac.address()).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    corsac.signal("TERM");
+    corsac.signal("CONT");
+    let is_answered = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut answer = String::new();
+        match stream.read_to_string(&mut answer) {
+            Ok(_) if answer.starts_with("HTTP/1.1 200") => Ok(()),
+            Ok(_) => Err(answer),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let unanswered: Vec<_> = waiting
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(number, stream)| Some((number, is_answered(stream).err()?)))
+        .collect();
+    assert!(unanswered.is_empty(), "{}: {unanswered:?}", unanswered.len());
+    assert_eq!(corsac.await_exit(), Some(0));
+}
+
+/// For tests that have many connections; the processes that they start have limits of their
+/// own.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+/// Each connection that is kept has its time after its answer, whenever that ended.
+#[test]
+fn no_kept_connection_ends_early_at_a_drain() {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = listener.local_addr().unwrap();
+    let setup = Corsac::serving(&format!("[upstreams.origin]\nnodes = \"{node}\"\n{EVERYTHING}"));
+    let mut corsac = setup.start();
+    let mut idle = corsac.connect();
+    let mut kept: Vec<(Connection, TcpStream)> = (0..120)
+        .map(|_| {
+            let mut client = corsac.connect();
+            client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let (mut upstream, _) = listener.accept().unwrap();
+            // It begins before the stop, so it cannot say that it is the last.
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbe\r\n";
+            upstream.write_all(head).unwrap();
+            assert_eq!(client.read(17), b"HTTP/1.1 200 OK\r\n");
+            (client, upstream)
+        })
+        .collect();
+    corsac.signal("TERM");
+    idle.await_close().unwrap();
+    let ends: Vec<_> = kept
+        .drain(..)
+        .map(|(mut client, mut upstream)| {
+            let began = Instant::now();
+            upstream.write_all(b"2\r\nen\r\n0\r\n\r\n").unwrap();
+            // So that the ends of answers fall between all looks at who waits.
+            thread::park_timeout(Duration::from_millis(10));
+            thread::spawn(move || {
+                let rest = client.await_close().unwrap();
+                assert!(rest.ends_with(b"2\r\nen\r\n0\r\n\r\n"));
+                drop(upstream);
+                began.elapsed()
+            })
+        })
+        .collect();
+    let times: Vec<Duration> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    let early = times.iter().filter(|time| **time < PAUSE).count();
+    assert_eq!(early, 0, "{times:?}");
+    assert_eq!(corsac.await_exit(), Some(0));
 }
 
 /// A shell passes its stdin on as systemd passes sockets: from descriptor 3 on.

@@ -125,6 +125,48 @@ fn an_answer_that_is_not_taken() {
     corsac.await_metric("corsac_http_requests_in_flight 0");
 }
 
+/// A connection ends in good order though its client has sent another request: a reset
+/// could overtake the last answer.
+#[test]
+fn what_is_behind_the_last_request_resets_nothing() {
+    let corsac = Corsac::with(
+        "version = 1\nserver.threads = 1\nadmin.listen = \"127.0.0.1:0\"\n\
+         [listeners.http]\naddress = \"127.0.0.1:0\"\n\
+         limits = { requests = 1, linger = \"300ms\" }\n\
+         [services.s.routes.all]\npaths = \"/*\"\nrespond = { body = \"ok\" }\n",
+    )
+    .start();
+    // As many bytes as are read at a time, so that the next request stays in the kernel.
+    let head = |padding: &str| format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {padding}\r\n\r\n");
+    let first = head(&"a".repeat(4096 - head("").len()));
+    let mut connection = corsac.connect();
+    connection.write(format!("{first}{}", head("b")).as_bytes());
+    assert_eq!(connection.receive("GET").text(), "ok");
+    assert_eq!(connection.await_close().unwrap(), b"");
+    // It was read on for a while, which is counted where the client does not close.
+    await_limit(&corsac, "linger", 1);
+}
+
+/// Who was answered before it had sent all may go on for a while, and no longer.
+#[test]
+fn a_client_that_is_silent_after_its_answer() {
+    let origin = Origin::answering(200).start();
+    let corsac = limited(&origin, "linger = \"300ms\"");
+    let head = b"POST /%zz HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nhello";
+    let mut closes = corsac.connect();
+    closes.write(head);
+    assert_eq!(closes.receive("POST").status, 400);
+    closes.write(&vec![b'a'; 100_000]);
+    drop(closes);
+    corsac.await_metric("corsac_http_connections{listener=\"http\"} 0");
+    let mut silent = corsac.connect();
+    silent.write(head);
+    assert_eq!(silent.receive("POST").status, 400);
+    assert_eq!(silent.await_close().unwrap(), b"");
+    corsac.await_metric("corsac_http_connections{listener=\"http\"} 0");
+    await_limit(&corsac, "linger", 1);
+}
+
 #[test]
 fn a_tunnel_that_is_silent() {
     let origin =

@@ -323,6 +323,30 @@ fn while_a_request_is_not_sent_whole_its_client_is_waited_for() {
     );
 }
 
+/// The empty line that some clients add to a body begins no request, also where it comes
+/// by itself.
+#[test]
+fn an_empty_line_between_requests() {
+    let origin = Answer::echo().start();
+    let corsac = Corsac::with(&format!(
+        "version = 1\nserver.threads = 1\n[listeners.http]\naddress = \"127.0.0.1:0\"\n\
+         limits = {{ head = \"300ms\" }}\n[upstreams.origin]\nnodes = \"{}\"\n{EVERYTHING}",
+        origin.address()
+    ))
+    .start();
+    let mut connection = corsac.connect();
+    for line in ["\r\n", "\r", "\n", "\n\r\n"] {
+        let answer = corsac.call("POST", "/").body("hello").send_over(&mut connection);
+        assert_eq!(answer.text(), "hello", "{line:?}");
+        connection.write(line.as_bytes());
+        // Who has begun a head after that is late by now.
+        let mut slow = corsac.connect();
+        slow.write(b"G");
+        assert_eq!(slow.receive("GET").status, 408);
+    }
+    assert_eq!(corsac.get("/").send_over(&mut connection).status, 200);
+}
+
 /// The id of a refused request is that of its line.
 #[test]
 fn a_refused_request_is_named_by_its_id() {

@@ -12,7 +12,7 @@ use std::{
     mem::{self, MaybeUninit},
     net::SocketAddr,
     os::fd::AsRawFd,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -24,6 +24,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -189,19 +190,25 @@ impl Connection {
     pub(super) async fn next(&mut self, stopped: &mut watch::Receiver<bool>) -> Next {
         self.inbound = Inbound::Between;
         self.waits.receiving = None;
-        // RFC 9112, 2.2: some clients send an empty line behind a body, which is no part of it.
-        while self.ahead.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
-            self.ahead.advance(1);
-        }
         let mut head = mem::take(&mut self.ahead);
         let Self { stream: Some(stream), open: Some(open), limits, .. } = self else {
             return Next::End;
         };
+        open.expects_another();
+        let is_stopping = *stopped.borrow();
+        let mut stopped = pin!(told_to_stop(stopped));
         let mut seen = 0;
         let mut begun: Option<Instant> = None;
         loop {
+            skip_empty_lines(&mut head);
             if head.is_empty() {
-                open.waits();
+                // While it waits, it has no memory for a head.
+                head = BytesMut::new();
+                // At a stop, who waits is soon sent away: not a client that has sent a request
+                // already, which this thread has not come round to.
+                if !(is_stopping && has_unread(stream)) {
+                    open.waits();
+                }
                 // The read finds what is wrong with it.
                 let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
                 if !open.is_served() {
@@ -249,7 +256,7 @@ impl Connection {
                             self.inbound = Inbound::Lost;
                             return Next::Refused(Refused { why: Why::Slow, head, since });
                         }
-                        () = told_to_stop(stopped) => return Next::End,
+                        () = &mut stopped => return Next::End,
                     }
                 }
                 Err(_) => return Next::End,
@@ -288,7 +295,9 @@ impl Connection {
     /// Whether the client may still send, so that closing now would reset it.
     fn may_be_sent_more(&self) -> bool {
         match self.inbound {
-            Inbound::Between | Inbound::Whole => !self.ahead.is_empty(),
+            Inbound::Between | Inbound::Whole => {
+                !self.ahead.is_empty() || self.stream.as_ref().is_some_and(has_unread)
+            }
             Inbound::Length(_) | Inbound::Chunked(_) | Inbound::Lost => true,
         }
     }
@@ -514,6 +523,19 @@ fn read_first(stream: &TcpStream, head: &mut BytesMut) -> io::Result<usize> {
         head.extend_from_slice(read.filled());
     }
     Ok(bytes)
+}
+
+/// Whether the kernel holds bytes of the client's. The runtime knows only of those that it
+/// was told of in its last turn.
+fn has_unread(stream: &TcpStream) -> bool {
+    let peeked = recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    peeked.is_ok_and(|(bytes, _)| bytes > 0)
+}
+
+/// RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.
+fn skip_empty_lines(head: &mut BytesMut) {
+    let empty = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    head.advance(empty);
 }
 
 /// Waits until the process drains, and a moment longer.

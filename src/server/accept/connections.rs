@@ -276,9 +276,14 @@ impl Open {
         &self.slot
     }
 
-    /// From now on it waits for a request.
-    pub(in crate::server) fn waits(&mut self) {
+    /// Another request is due: to wait for it is another wait.
+    pub(in crate::server) fn expects_another(&mut self) {
         self.waits += 1;
+    }
+
+    /// From now on it waits for the request that is due. Once more, where what came was
+    /// none: then no longer than it would have otherwise.
+    pub(in crate::server) fn waits(&self) {
         self.slot.state.store(self.waits, Ordering::Release);
     }
 
@@ -329,17 +334,18 @@ mod tests {
 
     /// A connection whose task never ends by itself.
     fn open(connections: &Arc<Connections>) -> (Open, tokio::task::JoinHandle<()>) {
-        let open = noted(connections, "127.0.0.1:1", 0).unwrap();
+        let mut open = noted(connections, "127.0.0.1:1", 0).unwrap();
         let task = tokio::spawn(pending());
         connections.serves(open.slot(), task.abort_handle());
+        open.expects_another();
         (open, task)
     }
 
     #[tokio::test]
     async fn who_waits_is_sent_away_and_who_is_served_is_not() {
         let connections = Arc::<Connections>::default();
-        let (mut waiting, waiting_task) = open(&connections);
-        let (mut served, served_task) = open(&connections);
+        let (waiting, waiting_task) = open(&connections);
+        let (served, served_task) = open(&connections);
         let (mut late, _late_task) = open(&connections);
         let start = Instant::now();
         let look = |seconds| connections.end_idle(start + Duration::from_secs(seconds), None);
@@ -357,9 +363,14 @@ mod tests {
         look(10_000);
         assert!(!served_task.is_finished());
         // One more wait is another one.
+        late.expects_another();
         late.waits();
         look(10_001);
         assert!(late.is_served());
+        // The same one goes on.
+        late.waits();
+        look(10_076);
+        assert!(!late.is_served());
     }
 
     /// A drain gives each of them as long, however long it has waited, and no longer than
@@ -367,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_when_a_drain_begins() {
         let connections = Arc::<Connections>::default();
-        let (mut waiting, task) = open(&connections);
+        let (waiting, task) = open(&connections);
         let start = Instant::now();
         let (pause, began) = (Duration::from_secs(1), start + Duration::from_mins(1));
         let look = |after| connections.end_idle(began + after, Some((pause, began)));
@@ -386,6 +397,7 @@ mod tests {
     async fn a_task_that_is_not_known_yet() {
         let connections = Arc::<Connections>::default();
         let mut early = noted(&connections, "127.0.0.1:1", 0).unwrap();
+        early.expects_another();
         early.waits();
         let now = Instant::now();
         connections.end_idle(now, None);
