@@ -3,7 +3,7 @@
 #![no_main]
 
 use corsac::http1::head::{HEADERS_MAX, RequestLine, begin, read};
-use corsac::http1::{Body, Head, HeadLimits, Malformed};
+use corsac::http1::{Body, HeadLimits, Malformed, RequestHead};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: [HeadLimits; 2] = [
@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// As a connection reads: only where a line has ended there may be a whole head.
-fn in_pieces(bytes: &[u8], size: usize, limits: &HeadLimits) -> Result<Option<Head>, Malformed> {
+fn in_pieces(bytes: &[u8], size: usize, limits: &HeadLimits) -> Result<Option<RequestHead>, Malformed> {
     let mut seen = 0;
     while seen < bytes.len() {
         let end = bytes.len().min(seen + size);
@@ -47,7 +47,7 @@ fn in_pieces(bytes: &[u8], size: usize, limits: &HeadLimits) -> Result<Option<He
     Ok(None)
 }
 
-fn check(head: &Head, bytes: &[u8], limits: &HeadLimits) {
+fn check(head: &RequestHead, bytes: &[u8], limits: &HeadLimits) {
     let mut room = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut room);
     let parsed = request.parse(bytes).expect("what is taken is well-formed");

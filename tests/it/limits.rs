@@ -125,6 +125,31 @@ fn an_answer_that_is_not_taken() {
     corsac.await_metric("corsac_http_requests_in_flight 0");
 }
 
+/// A client that takes little by little is not cut: the kernel asks for more only when a
+/// third of what it holds is gone, which takes this one longer than the limit.
+#[test]
+fn an_answer_that_is_taken_slowly() {
+    let length = 32 << 20;
+    let origin = Answer::status(200).body(vec![b'a'; length]).start();
+    let corsac = limited(&origin, "send = \"2s\"");
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(16 * 1024).unwrap();
+    client.connect(&corsac.address().into()).unwrap();
+    let mut client = TcpStream::from(client);
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut piece = [0; 4 * 1024];
+    let (mut read, started) = (0, std::time::Instant::now());
+    while started.elapsed() < std::time::Duration::from_secs(5) {
+        read += client.read(&mut piece).unwrap();
+        // Slowness is what is tested.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(read < 2 << 20, "{read} bytes are not slow");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert!(read + rest.len() > length, "cut off after {}", read + rest.len());
+}
+
 /// A connection ends in good order though its client has sent another request: a reset
 /// could overtake the last answer.
 #[test]

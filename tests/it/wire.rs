@@ -1,7 +1,9 @@
 //! HTTP/1 byte by byte: what is refused, what is read, and where a request ends.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 
 use serde_json::Value;
 
@@ -321,6 +323,65 @@ fn while_a_request_is_not_sent_whole_its_client_is_waited_for() {
     corsac.await_metric(
         "corsac_upstream_errors_total{reason=\"upstream_timeout\",upstream=\"origin\"} 2",
     );
+}
+
+/// An upload whose client asks first, and is told to go on.
+#[test]
+fn an_answer_may_take_its_time_after_100_continue() {
+    let origin = Origin::scripted(|request| {
+        if request.target == "/silent" { Answer::silence() } else { Answer::echo() }
+    });
+    let corsac = Corsac::serving(&format!(
+        "[upstreams.origin]\nnodes = \"{}\"\ntimeouts.read = \"200ms\"\n{EVERYTHING}",
+        origin.address()
+    ))
+    .start();
+    let mut connection = corsac.connect();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    connection.write(head.as_bytes());
+    assert_eq!(connection.read(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+    // More than the answer's time, but the upstream is not late: it waits for the body.
+    for _ in 0..2 {
+        assert_eq!(corsac.get("/silent").send().status, 504);
+    }
+    connection.write(b"hello");
+    let answer = connection.receive("POST");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+}
+
+/// An upstream that does not say `100 Continue`: who sends all the same is served, and for
+/// who waits, the upstream is late.
+#[test]
+fn an_upstream_that_never_says_100_continue() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
+                while !bytes.ends_with(b"\r\n\r\nhello") {
+                    match stream.read(&mut piece) {
+                        Ok(0) | Err(_) => return,
+                        Ok(read) => bytes.extend_from_slice(&piece[..read]),
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            });
+        }
+    });
+    let corsac = Corsac::serving(&format!(
+        "[upstreams.origin]\nnodes = \"{node}\"\ntimeouts.read = \"1s\"\n{EVERYTHING}"
+    ))
+    .start();
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let (mut sends, mut waits) = (corsac.connect(), corsac.connect());
+    sends.write(head);
+    sends.write(b"hello");
+    assert_eq!(sends.receive("POST").status, 200);
+    waits.write(head);
+    assert_eq!(waits.receive("POST").status, 504);
+    let line = &corsac.access_log(2)[1];
+    assert_eq!(line["reason"], "upstream_timeout");
 }
 
 /// The empty line that some clients add to a body begins no request, also where it comes

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, BytesMut};
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
+    TimingDigest, UniqueID, UniqueIDType, l4::ext::get_tcp_info, raw_connect::ProxyDigest,
 };
 use rustix::net::{RecvFlags, recv};
 use tokio::{
@@ -33,7 +33,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{clock::Clock, connections::Open, linger::linger, outgoing::Outgoing};
+use super::{clock::Clock, connections::Open, linger::linger, outgoing::Outgoing, rate::Rate};
 use crate::{
     config::ClientLimits,
     http1::{
@@ -53,9 +53,6 @@ const AHEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// How much of a chunked body is decoded at a time, on the stack.
 const CHUNKED_BYTES: usize = 8 * 1024;
-
-/// The wait over which the rate of a body is measured.
-const RATE_WINDOW: Duration = Duration::from_mins(1);
 
 /// How long a client may take to send the rest of a head while the process drains.
 const HEAD_AT_STOP: Duration = Duration::from_secs(1);
@@ -100,13 +97,13 @@ struct Waits {
     /// For the client to send.
     receiving: Option<Instant>,
     /// For the client to take what is written.
-    sending: Option<Instant>,
+    /// Since when, and how much it had taken by then.
+    sending: Option<(Instant, Option<u64>)>,
     /// For an upstream: [`Awaited::stage`](crate::proxy::Awaited::stage), and since when.
     answer: Option<(u32, Instant)>,
     /// The client of this request asked whether it may send its body, and no answer came yet.
     to_continue: bool,
-    /// Of a body: how long it was waited for, and what came meanwhile.
-    rate: (Duration, u64),
+    rate: Rate,
     /// Of a tunnel: when a byte passed.
     tunnel: Option<Instant>,
 }
@@ -288,7 +285,7 @@ impl Connection {
         self.wire.begin();
         self.waits.to_continue = found.expects_continue;
         self.waits.answer = None;
-        self.waits.rate = (Duration::ZERO, 0);
+        self.waits.rate = Rate::default();
         Next::Request(head)
     }
 
@@ -408,18 +405,22 @@ impl Connection {
 
     /// Bytes of a body have come.
     fn received(&mut self, bytes: u64) -> io::Result<()> {
-        self.waits.to_continue = false;
-        let Some(since) = self.waits.receiving.take() else { return Ok(()) };
-        let Some(least) = self.limits.body_rate else { return Ok(()) };
-        let (waited, came) = &mut self.waits.rate;
-        *waited += since.elapsed();
-        *came += bytes;
-        if *waited < RATE_WINDOW {
-            return Ok(());
+        self.goes_on();
+        let waited = self.waits.receiving.take().map_or(Duration::ZERO, |since| since.elapsed());
+        match self.limits.body_rate {
+            Some(least) if self.waits.rate.is_below(least, waited, bytes) => {
+                Err(self.reached(Limit::BodyRate))
+            }
+            _ => Ok(()),
         }
-        let is_slow = *came < least.get().saturating_mul(waited.as_secs());
-        self.waits.rate = (Duration::ZERO, 0);
-        if is_slow { Err(self.reached(Limit::BodyRate)) } else { Ok(()) }
+    }
+
+    /// The client waits no longer for a word: it has one, or sends without. How long the
+    /// upstream took to say it is no part of how long its answer takes.
+    fn goes_on(&mut self) {
+        if mem::take(&mut self.waits.to_continue) {
+            self.waits.answer = None;
+        }
     }
 
     /// The request is whole, so the upstream is waited for. Looks whether the client is
@@ -491,11 +492,21 @@ impl Connection {
             if self.wire.is_answered() {
                 self.waits.answer = None;
             }
-            self.waits.to_continue = false;
+            self.goes_on();
             return Poll::Ready(written);
         }
-        let since = *self.waits.sending.get_or_insert_with(Instant::now);
-        ready!(self.waits.clock.poll(since + self.limits.send, cx));
+        let acknowledged = || self.stream.as_ref().and_then(acknowledged);
+        let sending = self.waits.sending.get_or_insert_with(|| (Instant::now(), acknowledged()));
+        loop {
+            ready!(self.waits.clock.poll(sending.0 + self.limits.send, cx));
+            let now = acknowledged();
+            if now == sending.1 {
+                break;
+            }
+            // It takes what the kernel holds for it, and that is much: the kernel asks for
+            // more only once a third of it is gone.
+            *sending = (Instant::now(), now);
+        }
         // A client that takes nothing is told nothing.
         self.inbound = Inbound::Between;
         self.ahead.clear();
@@ -523,6 +534,11 @@ fn read_first(stream: &TcpStream, head: &mut BytesMut) -> io::Result<usize> {
         head.extend_from_slice(read.filled());
     }
     Ok(bytes)
+}
+
+/// How many bytes of answers the other end has acknowledged, if the system says so.
+fn acknowledged(stream: &TcpStream) -> Option<u64> {
+    get_tcp_info(stream.as_raw_fd()).ok().map(|info| info.tcpi_bytes_acked)
 }
 
 /// Whether the kernel holds bytes of the client's. The runtime knows only of those that it

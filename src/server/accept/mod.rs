@@ -8,6 +8,7 @@ mod h1;
 mod linger;
 pub(in crate::server) mod listener;
 mod outgoing;
+mod rate;
 pub(in crate::server) mod reserve;
 pub(in crate::server) mod self_check;
 pub(in crate::server) mod sockets;
