@@ -287,6 +287,9 @@ impl ProxyHttp for Proxy {
         if let Some(wire) = wire::of(session, self.find_wire) {
             wire.passes(response.status);
         }
+        // Pingora would close for an interim answer, too, such as 100, which asks for the body.
+        let closes = !answer::is_interim(response.status);
+        session.as_downstream_mut().set_close_on_response_before_downstream_finish(closes);
         if answer::is_interim(response.status) {
             answer::pass_interim(response);
             return Ok(());

@@ -45,6 +45,8 @@ mod limits;
 #[cfg(feature = "server")]
 mod metrics;
 #[cfg(feature = "server")]
+mod pipelined;
+#[cfg(feature = "server")]
 mod proxied;
 #[cfg(feature = "server")]
 mod readme;
