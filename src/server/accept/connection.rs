@@ -22,9 +22,8 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, BytesMut};
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType, l4::ext::get_tcp_info, raw_connect::ProxyDigest,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
-use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -33,19 +32,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{clock::Clock, connections::Open, linger::linger, outgoing::Outgoing, rate::Rate};
+use super::{
+    clock::Clock,
+    connections::Open,
+    linger::linger,
+    outgoing::Outgoing,
+    rate::Rate,
+    socket::{acknowledged, has_unread, read_first},
+};
 use crate::{
     config::ClientLimits,
     http1::{
-        self, Body, Malformed,
+        self, Body, HeadLimits, Malformed,
         chunked::{Decoder, LAST, OVERHEAD},
     },
     metrics::{Limit, Metrics},
     proxy::{Ended, Wire},
 };
-
-/// What a head is read into. Nearly every one fits, and Pingora parses it in place.
-const HEAD_BYTES: usize = 4 * 1024;
 
 /// How much of the next request is read while one is served: enough to see that the client
 /// is still there, and to go on at once.
@@ -212,13 +215,7 @@ impl Connection {
                     return Next::End;
                 }
             } else {
-                let line_ended = head.get(seen..).is_some_and(|new| new.contains(&b'\n'));
-                let read = if line_ended {
-                    http1::head::read(&head, &limits.heads)
-                } else {
-                    http1::head::begin(&head, &limits.heads).map(|()| None)
-                };
-                match read {
+                match judge(&head, seen, &limits.heads) {
                     Ok(None) => {}
                     Ok(Some(found)) => return self.begin(found, head),
                     Err(malformed) => {
@@ -523,29 +520,18 @@ impl Connection {
     }
 }
 
-/// Reads the first bytes of a head. By way of the stack: a socket may be said to be readable
-/// and not be so, and a buffer that was made in vain would stay while the connection is idle.
-fn read_first(stream: &TcpStream, head: &mut BytesMut) -> io::Result<usize> {
-    let mut room = [MaybeUninit::<u8>::uninit(); HEAD_BYTES];
-    let mut read = ReadBuf::uninit(&mut room);
-    let bytes = stream.try_read_buf(&mut read)?;
-    if bytes > 0 {
-        head.reserve(HEAD_BYTES);
-        head.extend_from_slice(read.filled());
+/// Reads a head of which the first `seen` bytes were read before: anew where a line has
+/// ended since.
+fn judge(
+    head: &[u8],
+    seen: usize,
+    limits: &HeadLimits,
+) -> Result<Option<http1::RequestHead>, Malformed> {
+    if head.get(seen..).is_some_and(|new| new.contains(&b'\n')) {
+        http1::head::read(head, limits)
+    } else {
+        http1::head::begin(head, limits).map(|()| None)
     }
-    Ok(bytes)
-}
-
-/// How many bytes of answers the other end has acknowledged, if the system says so.
-fn acknowledged(stream: &TcpStream) -> Option<u64> {
-    get_tcp_info(stream.as_raw_fd()).ok().map(|info| info.tcpi_bytes_acked)
-}
-
-/// Whether the kernel holds bytes of the client's. The runtime knows only of those that it
-/// was told of in its last turn.
-fn has_unread(stream: &TcpStream) -> bool {
-    let peeked = recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    peeked.is_ok_and(|(bytes, _)| bytes > 0)
 }
 
 /// RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.

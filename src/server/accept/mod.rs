@@ -11,5 +11,6 @@ mod outgoing;
 mod rate;
 pub(in crate::server) mod reserve;
 pub(in crate::server) mod self_check;
+mod socket;
 pub(in crate::server) mod sockets;
 pub(in crate::server) mod workers;
