@@ -40,6 +40,8 @@ const REFUSED: &[(&str, &[u8], u16, &str)] = &[
     ("a slash in a host",       b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",                                 400, "host_malformed"),
     ("a port that is none",     b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",                                 400, "host_malformed"),
     ("a host beyond ASCII",     b"GET / HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n",                            400, "host_malformed"),
+    ("an escape in a host",     b"GET / HTTP/1.1\r\nHost: a%41\r\n\r\n",                               400, "host_malformed"),
+    ("one in a target's",       b"GET http://a%41/ HTTP/1.1\r\nHost: a%41\r\n\r\n",                    400, "path_malformed"),
     ("another host",            b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",                           400, "host_malformed"),
     ("a list of lengths",       b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello",     400, "framing_malformed"),
     ("a length twice",          b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400, "framing_malformed"),
