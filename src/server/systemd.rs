@@ -112,7 +112,7 @@ impl Drop for Reloading {
 /// Ends at once if systemd does not ask.
 pub(super) async fn watchdog(
     notifier: Arc<Notifier>,
-    accepting: Vec<self_check::Accepting>,
+    accepting: Vec<self_check::Entrance>,
     check: SelfCheck,
 ) {
     let Some(limit) = watchdog_enabled() else { return };

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 
 /// Where this process accepts, and by way of which gate.
-pub(in crate::server) type Accepting = (SocketAddr, Arc<Gate>);
+pub(in crate::server) type Entrance = (SocketAddr, Arc<Gate>);
 
 /// Asks on every address until this process answers; another one may accept from
 /// the same socket, in an upgrade.
@@ -35,7 +35,7 @@ pub(in crate::server) type Accepting = (SocketAddr, Arc<Gate>);
 /// # Errors
 /// The first address on which there was no answer until `deadline`, and why.
 pub(in crate::server) async fn answers_on(
-    accepting: &[Accepting],
+    accepting: &[Entrance],
     check: &SelfCheck,
     deadline: Instant,
 ) -> Result<(), String> {
