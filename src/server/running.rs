@@ -111,7 +111,7 @@ pub struct RunningServer {
     reserved_from: RawFd,
     addresses: Vec<SocketAddr>,
     /// The same, as the process asks itself whether it answers there.
-    gates: Vec<self_check::Entrance>,
+    pub(super) gates: Vec<self_check::Entrance>,
     pub(super) connections: Arc<Connections>,
     pub(super) accepting: JoinSet<io::Result<()>>,
     pub(super) closing: Closing,

@@ -82,8 +82,8 @@ impl RunningServer {
                 runtime.block_on(heir.bequeath(&self.state.upgrader.carried()));
             }
         });
-        // The last end of the access log's queue, which lets its writer finish.
-        drop(self.proxy);
+        // The last ends of the access log's queue, which lets its writer finish.
+        drop((self.proxy, self.gates));
         self.runtime.shutdown_timeout(Duration::from_millis(100));
         if let Some(writer) = self.writer {
             writer.finish();

@@ -98,15 +98,16 @@ impl Gate {
 
     /// Notes a connection; `None`: its client has too many.
     pub(super) fn admit(&self, peer: SocketAddr, limits: &ClientLimits) -> Option<Open> {
-        let open = |limits| self.connections.open(peer, &self.listener, &self.gauge, limits);
-        if let Some(open) = open(*limits) {
-            return Some(open);
+        let mut limits = *limits;
+        // The process is none of its clients: what it asks itself takes no client's place.
+        if limits.connections_per_client.is_some() && self.self_check.is_asking_from(peer) {
+            limits.connections_per_client = None;
         }
-        if self.self_check.is_asking_from(peer) {
-            return open(ClientLimits { connections_per_client: None, ..*limits });
+        let open = self.connections.open(peer, &self.listener, &self.gauge, limits);
+        if open.is_none() {
+            self.reached(Limit::ConnectionsPerClient);
         }
-        self.reached(Limit::ConnectionsPerClient);
-        None
+        open
     }
 
     /// Notes which task serves a connection.
