@@ -111,6 +111,30 @@ fn a_body_that_does_not_come() {
     assert!(!corsac.metrics().contains(errors), "the upstream did nothing wrong");
 }
 
+/// Bytes that come in time, and too few: the rate is that of a minute, which this test takes.
+#[test]
+fn a_body_that_drips() {
+    let origin = Answer::echo().start();
+    let corsac = limited(&origin, "body_rate = \"100B\"");
+    let mut client = TcpStream::connect(corsac.address()).unwrap();
+    let pause = std::time::Duration::from_millis(250);
+    client.set_read_timeout(Some(pause)).unwrap();
+    let write = |mut client: &TcpStream, bytes| std::io::Write::write_all(&mut client, bytes);
+    write(&client, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    // The wait for an answer is the pause between two bytes.
+    let read = (0..1_000).find_map(|_| {
+        write(&client, b"a").unwrap();
+        match client.read(&mut answer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            read => Some(read.unwrap()),
+        }
+    });
+    assert_eq!((read, &answer), (Some(12), b"HTTP/1.1 408"));
+    await_limit(&corsac, "body_rate", 1);
+    assert_eq!(last_reason(&corsac, 1), "client_slow");
+}
+
 /// What a client does not take ends its request, and gives the upstream's connection back.
 #[test]
 fn an_answer_that_is_not_taken() {
