@@ -174,7 +174,7 @@ impl RunningServer {
     ) -> Result<Heir, SuccessorEnded> {
         let began = Instant::now();
         let limit = drain.deadline() - began;
-        log::info!("what is in flight has {} s", limit.as_secs_f32());
+        log::info!("what is in flight has {:.1} s", limit.as_secs_f32());
         self.connections.drain(IDLE.min(limit));
         let mut reports = interval(REPORT);
         let done = loop {
