@@ -39,6 +39,7 @@ use super::{
     outgoing::Outgoing,
     rate::Rate,
     socket::{acknowledged, has_unread, read_first},
+    taking::Taking,
 };
 use crate::{
     config::ClientLimits,
@@ -100,8 +101,7 @@ struct Waits {
     /// For the client to send.
     receiving: Option<Instant>,
     /// For the client to take what is written.
-    /// Since when, and how much it had taken by then.
-    sending: Option<(Instant, Option<u64>)>,
+    sending: Option<Taking>,
     /// For an upstream: [`Awaited::stage`](crate::proxy::Awaited::stage), and since when.
     answer: Option<(u32, Instant)>,
     /// The client of this request asked whether it may send its body, and no answer came yet.
@@ -492,17 +492,15 @@ impl Connection {
             self.goes_on();
             return Poll::Ready(written);
         }
-        let acknowledged = || self.stream.as_ref().and_then(acknowledged);
-        let sending = self.waits.sending.get_or_insert_with(|| (Instant::now(), acknowledged()));
+        let taken = || self.stream.as_ref().and_then(acknowledged);
+        let limit = self.limits.send;
+        let taking =
+            self.waits.sending.get_or_insert_with(|| Taking::new(taken(), Instant::now(), limit));
         loop {
-            ready!(self.waits.clock.poll(sending.0 + self.limits.send, cx));
-            let now = acknowledged();
-            if now == sending.1 {
+            ready!(self.waits.clock.poll(taking.next_look(), cx));
+            if taking.is_over(taken(), Instant::now(), limit) {
                 break;
             }
-            // It takes what the kernel holds for it, and that is much: the kernel asks for
-            // more only once a third of it is gone.
-            *sending = (Instant::now(), now);
         }
         // A client that takes nothing is told nothing.
         self.inbound = Inbound::Between;

@@ -13,4 +13,5 @@ pub(in crate::server) mod reserve;
 pub(in crate::server) mod self_check;
 mod socket;
 pub(in crate::server) mod sockets;
+mod taking;
 pub(in crate::server) mod workers;
