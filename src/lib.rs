@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! L0  cors  edits  http1  route        pure: functions of policies, heads and bytes
-//!     upstream
+//!     upstream  certificate
 //! L1  diagnose  config                 what was found in texts; text -> Config, or a report of every mistake
-//!     metrics  refused                 what is counted
+//!     metrics  refused  tls            what is counted; the cryptography of TLS
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
 //!     explain  diff  carried           why it does so; what another configuration changes;
 //!                                      what an upgrade of the process keeps
@@ -18,6 +18,7 @@
 //!
 //! `tests/it/tidy.rs` keeps the direction of the arrows.
 
+pub mod certificate;
 pub mod config;
 pub mod cors;
 pub mod diagnose;
@@ -34,6 +35,9 @@ pub mod edge;
 pub mod explain;
 pub mod load;
 pub mod snapshot;
+
+#[cfg(feature = "server")]
+pub mod tls;
 
 #[cfg(feature = "server")]
 pub mod proxy;

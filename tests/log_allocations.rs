@@ -63,6 +63,7 @@ fn a_line_allocates_nothing() {
         user_agent: Some(chosen(
             "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
         )),
+        secured: None,
     };
     for format in [LogFormat::Json, LogFormat::Combined] {
         let (log, lines) = AccessLogQueue::new(format, Metrics::new().access_log_dropped());

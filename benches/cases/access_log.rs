@@ -53,5 +53,6 @@ fn line() -> Line<'static> {
         user_agent: Some(chosen(
             "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
         )),
+        secured: None,
     }
 }

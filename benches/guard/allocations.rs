@@ -151,7 +151,7 @@ fn start(origin: SocketAddr) -> RunningServer {
         "#
     );
     let files = Memory::new("corsac.toml", &text);
-    let (config, _) = load(Path::new("corsac.toml"), &files)
+    let (config, _) = load(Path::new("corsac.toml"), &files, 0)
         .unwrap_or_else(|report| panic!("{}", report.to_text(false)));
     let supply = Supply { path: "corsac.toml".into(), files: Arc::new(files) };
     server::start(config, supply, &Inherited::Nothing, ProcessLog::default()).unwrap()

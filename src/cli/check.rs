@@ -2,12 +2,13 @@
 
 use std::{io::Write, path::Path, process::ExitCode};
 
+use super::configuration::load;
 use super::output::{Exit, Format, NO, complain, print_report};
-use crate::{diagnose::Report, load::load, server::Disk};
+use crate::diagnose::Report;
 
 /// Says everything that is wrong with the configuration at `path`.
 pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Exit {
-    let (report, loaded) = match load(path, &Disk) {
+    let (report, loaded) = match load(path) {
         Ok((_, report)) => (report, true),
         Err(report) => (report, false),
     };
@@ -25,7 +26,7 @@ pub(super) fn check(path: &Path, deny_warnings: bool, format: Format) -> Exit {
 
 /// Runs the tests of the configuration at `path`.
 pub(super) fn test(path: &Path, format: Format) -> Exit {
-    match load(path, &Disk) {
+    match load(path) {
         Ok((config, report)) => {
             if format == Format::Json {
                 print(&report, true, format)?;

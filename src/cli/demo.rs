@@ -11,11 +11,9 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
+use super::configuration::load_from;
 use super::output::{Exit, NO, complain, print_report};
-use crate::{
-    load::load,
-    server::{self, Inherited, Memory, ProcessLog, Supply},
-};
+use crate::server::{self, Inherited, Memory, ProcessLog, Supply};
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 const NAME: &str = "demo.toml";
@@ -89,7 +87,7 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Exit {
         .replace("{origin}", &origin.to_string())
         .replace("{log}", if tour { "off" } else { "stdout" });
     let files = Memory::new(NAME, &text);
-    let config = match load(Path::new(NAME), &files) {
+    let config = match load_from(Path::new(NAME), &files) {
         Ok((config, _)) => config,
         Err(report) => {
             print_report(&report)?;

@@ -5,12 +5,9 @@ use std::{io::Write, path::Path, process::ExitCode};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use super::configuration::load;
 use super::output::{Exit, Format, NO, print_json, print_report};
-use crate::{
-    diff::{Access, Change, Diff, diff as compare},
-    load::load,
-    server::Disk,
-};
+use crate::diff::{Access, Change, Diff, diff as compare};
 
 const WIDENS: Style = AnsiColor::Yellow.on_default().bold();
 
@@ -25,7 +22,7 @@ struct Answer<'d> {
 /// Says what changes from the configuration at `before` to that at `after`. With
 /// `exit_code`, as of `git diff`, any change is a 1.
 pub(super) fn diff(before: &Path, after: &Path, exit_code: bool, format: Format) -> Exit {
-    let (before, after) = match (load(before, &Disk), load(after, &Disk)) {
+    let (before, after) = match (load(before), load(after)) {
         (Ok((before, _)), Ok((after, _))) => (before, after),
         (before, after) => {
             for report in [before.err(), after.err()].into_iter().flatten() {

@@ -5,14 +5,14 @@ use std::{io::Write, path::Path, process::ExitCode};
 use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 
+use super::configuration::load;
 use super::{
     output::{Exit, Format, NO, complain, print_json, print_report},
     socket::Socket,
 };
 use crate::{
     explain::{Asked, Explanation, explain as explain_request},
-    load::load,
-    server::{Disk, LiveRequest},
+    server::LiveRequest,
 };
 
 /// Reads `name: value`.
@@ -36,7 +36,7 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
 /// Says what becomes of a request by the configuration at `path`. Exits with 1
 /// where a browser blocks it.
 pub(super) fn explain(path: &Path, asked: &Asked, format: Format) -> Exit {
-    match load(path, &Disk) {
+    match load(path) {
         Ok((config, _)) => print(&explain_request(&config, asked), format),
         Err(report) => {
             print_report(&report)?;

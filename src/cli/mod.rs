@@ -2,6 +2,7 @@
 //! completions.
 
 mod check;
+mod configuration;
 mod demo;
 mod diff;
 mod explain;

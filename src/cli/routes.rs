@@ -4,12 +4,11 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
+use super::configuration::load;
 use super::output::{Exit, Format, NO, print_json, print_report};
 use crate::{
     config::{Action, Config, Route},
-    load::load,
     route::{Expect, Pattern},
-    server::Disk,
 };
 
 /// One line of the table.
@@ -28,7 +27,7 @@ struct Row {
 
 /// Shows the routes in the order in which they are tried.
 pub(super) fn routes(path: &Path, format: Format) -> Exit {
-    let config = match load(path, &Disk) {
+    let config = match load(path) {
         Ok((config, _)) => config,
         Err(report) => {
             print_report(&report)?;

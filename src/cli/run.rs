@@ -4,11 +4,9 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use clap::ValueEnum;
 
+use super::configuration::load;
 use super::output::{Exit, NO, complain, print_report};
-use crate::{
-    load::load,
-    server::{self, Disk, Inherited, ProcessLog, Supply},
-};
+use crate::server::{self, Disk, Inherited, ProcessLog, Supply};
 
 /// What is logged where `RUST_LOG` does not say otherwise. Pingora logs an error
 /// for each connection that a client drops; the access log has those.
@@ -40,7 +38,7 @@ pub(super) fn run(path: &Path, takeover: Option<TakeoverRole>) -> Exit {
             takeover.refuse(reason);
         }
     };
-    let (config, warnings) = match load(path, &Disk) {
+    let (config, warnings) = match load(path) {
         Ok(loaded) => loaded,
         Err(report) => {
             print_report(&report)?;

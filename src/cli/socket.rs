@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{config::AdminAddress, load::load, server::Disk};
+use super::configuration::load;
+use crate::config::AdminAddress;
 
 /// How long an answer may take to begin, unless something is to be done first. Whatever
 /// keeps corsac busy, its admin listener has a thread of its own.
@@ -42,7 +43,7 @@ impl Socket {
             let message = format!("{} {what} --socket PATH", config.display());
             io::Error::new(io::ErrorKind::NotFound, message)
         };
-        let (loaded, _) = load(config, &Disk).map_err(|_| {
+        let (loaded, _) = load(config).map_err(|_| {
             fail("does not load (`corsac check` says why), so the admin socket is not known; say")
         })?;
         let named = loaded.admin.listen.into_iter().find_map(|address| match address {

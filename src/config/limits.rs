@@ -40,6 +40,8 @@ impl Default for Limits {
 pub struct ClientLimits {
     /// `head`: from the first byte of a request's head to its last.
     pub head: Duration,
+    /// `handshake`: of TLS, from the connection to its end.
+    pub handshake: Duration,
     /// `idle`: before a connection's first request, and between two.
     pub idle: Duration,
     /// `head_size`, `headers`, `target`.
@@ -66,6 +68,7 @@ impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(15),
+            handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             heads: HeadLimits { size: 32 * 1024, headers: 100, target: 8 * 1024 },
             body_idle: Duration::from_secs(30),
@@ -100,6 +103,7 @@ impl ClientLimits {
         let time = |found: Option<Duration>, before| found.unwrap_or(before);
         Self {
             head: time(table.duration("head", Self::TIME), self.head),
+            handshake: time(table.duration("handshake", Self::TIME), self.handshake),
             idle: time(table.duration("idle", Self::TIME), self.idle),
             heads: HeadLimits {
                 size: bytes(table.value("head_size"), Self::HEAD_SIZE, self.heads.size),

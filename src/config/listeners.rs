@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::certificates::{Certificates, Tls};
 use super::decode::{Placed, Reader};
 use super::limits::{self, ClientLimits};
 use super::notes::Notes;
@@ -21,6 +22,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// `limits`, over those of `[limits]`.
     pub limits: Arc<ClientLimits>,
+    /// `tls`; `None`: in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// Reads every listener. No two may share an address, and there must be one.
@@ -28,6 +31,7 @@ pub(super) fn read<'t>(
     notes: &'t Notes<'t>,
     tables: &mut Tables<'t>,
     limits: &Arc<ClientLimits>,
+    certificates: &mut Certificates,
 ) -> Vec<Listener> {
     if tables.listeners.is_empty() && !tables.damaged {
         notes.add(
@@ -38,13 +42,14 @@ pub(super) fn read<'t>(
     }
     let mut taken = HashMap::new();
     let tables = std::mem::take(&mut tables.listeners);
-    tables.into_values().map(|table| listener(table, &mut taken, limits)).collect()
+    tables.into_values().map(|table| listener(table, &mut taken, limits, certificates)).collect()
 }
 
 fn listener<'t>(
     mut table: Reader<'t>,
     taken: &mut HashMap<SocketAddr, (&'t str, Place)>,
     limits: &Arc<ClientLimits>,
+    certificates: &mut Certificates,
 ) -> Listener {
     table.require("address", "write address = \"0.0.0.0:80\"");
     let texts = table.texts("address");
@@ -68,7 +73,9 @@ fn listener<'t>(
         }
     }
     let limits = limits::of_listener(table.table("limits"), limits);
-    let listener = Listener { name: table.key.into(), place: table.place, addresses, limits };
+    let tls = certificates.of_listener(&mut table);
+    let (name, place) = (table.key.into(), table.place);
+    let listener = Listener { name, place, addresses, limits, tls };
     table.finish();
     listener
 }

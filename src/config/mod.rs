@@ -13,6 +13,7 @@
 //! This module opens no file: texts come through [`Files`].
 
 mod admin;
+mod certificates;
 mod cors;
 mod decode;
 mod headers;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 pub use self::admin::{Admin, AdminAddress};
+pub use self::certificates::{Certificate, Tls, TlsVersion};
 pub use self::cors::Cors;
 use self::decode::Reader;
 pub use self::headers::HeaderChanges;
@@ -60,6 +62,8 @@ use crate::route::Table;
 pub struct Config {
     /// `[listeners]`: at least one.
     pub listeners: Vec<Listener>,
+    /// `[certificates]`, and those that stand in listeners.
+    pub certificates: Vec<Certificate>,
     pub upstreams: Vec<Upstream>,
     pub services: Vec<Service>,
     /// The routes of all services.
@@ -187,7 +191,8 @@ fn included(notes: &Notes<'_>, main: &DeTable<'_>) -> Vec<(usize, Arc<str>)> {
 /// What the tables mean together. `None`: they have errors, which are noted.
 fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let limits = tables.limits.take().map(limits::read).unwrap_or_default();
-    let listeners = listeners::read(notes, &mut tables, &limits.clients);
+    let mut certificates = certificates::Certificates::read(&mut tables);
+    let listeners = listeners::read(notes, &mut tables, &limits.clients, &mut certificates);
     let mut upstreams = upstreams::Upstreams::read(&mut tables);
     let mut named = cors::Named::read(&mut tables);
     let errors = notes.errors();
@@ -201,11 +206,13 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let server = tables.server.map(process::server).unwrap_or_default();
     // Beside an error, what seems to be unused may be what was meant there.
     if notes.errors() == 0 {
+        certificates.warn_of_unused(notes);
         upstreams.warn_of_unused(notes);
         named.warn_of_unused(notes);
     }
     Some(Config {
         listeners,
+        certificates: certificates.into_list(),
         upstreams: upstreams.into_list(),
         services,
         routes,

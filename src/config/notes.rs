@@ -57,6 +57,17 @@ impl<'f> Notes<'f> {
         Ok((index, text.unwrap_or_default()))
     }
 
+    /// Reads a file that is no text of the configuration, such as a key: what is in it is
+    /// in no report and no hash.
+    pub(super) fn read_aside(&self, path: &Path) -> io::Result<String> {
+        self.looked_for.borrow_mut().files.insert(path.to_owned());
+        self.files.read(path)
+    }
+
+    pub(super) fn is_open_to_others(&self, path: &Path) -> bool {
+        self.files.is_open_to_others(path)
+    }
+
     /// Takes a text that is there already.
     pub(super) fn hold(&self, source: Source) -> usize {
         let mut sources = self.sources.borrow_mut();

@@ -16,6 +16,7 @@ pub(super) struct Tables<'t> {
     /// The start of the main file, for what is missing in it.
     pub(super) start: Place,
     pub(super) listeners: BTreeMap<&'t str, Reader<'t>>,
+    pub(super) certificates: BTreeMap<&'t str, Reader<'t>>,
     pub(super) upstreams: BTreeMap<&'t str, Reader<'t>>,
     pub(super) origins: BTreeMap<&'t str, Value<'t>>,
     pub(super) policies: BTreeMap<&'t str, Reader<'t>>,
@@ -39,6 +40,7 @@ impl<'t> Tables<'t> {
         let mut tables = Self {
             start: Place { source: 0, start: 0, end: 0 },
             listeners: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             origins: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -73,6 +75,7 @@ impl<'t> Tables<'t> {
     fn add(&mut self, mut root: Reader<'t>) {
         let notes = root.notes;
         add_named(&mut self.listeners, root.named("listeners"));
+        add_named(&mut self.certificates, root.named("certificates"));
         add_named(&mut self.upstreams, root.named("upstreams"));
         add_named(&mut self.services, root.named("services"));
         if let Some(mut policies) = root.table("policies") {

@@ -94,6 +94,19 @@ pub const CODES: &[(&str, &str)] = &[
     // Tests.
     ("E301", "a test fails"),
     ("E302", "not a request"),
+    // Certificates.
+    ("E401", "a certificate file that cannot be used"),
+    ("E402", "a key file that cannot be used"),
+    ("E403", "a key of another certificate"),
+    ("E404", "a certificate that does not exist"),
+    ("E406", "two certificates of one kind for one name"),
+    ("E408", "no default certificate, or two"),
+    ("E409", "a key without another that it needs"),
+    ("W401", "a certificate that is expired, or not valid yet"),
+    ("W402", "a certificate that expires soon"),
+    ("W403", "certificates of a chain that are out of order"),
+    ("W405", "a key file that anyone can read"),
+    ("W406", "a certificate that no listener uses"),
     // Listeners and process.
     ("E501", "nothing to listen on"),
     ("E502", "not an address to listen on"),

@@ -23,6 +23,12 @@ pub trait Files {
     ///
     /// The pattern is none, or a folder cannot be read.
     fn expand(&self, pattern: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Whether more than a file's owner and its group may read it.
+    fn is_open_to_others(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
 }
 
 /// No files: for a text that names none.

@@ -54,15 +54,18 @@ pub enum Subject {
     Upstream,
     /// A listener: `listeners.http`.
     Listener,
+    /// A certificate: `certificates.shop`.
+    Certificate,
     /// The process: `server`, `access_log`.
     Process,
 }
 
 impl Subject {
-    pub(super) const ALL: [(Self, &str); 4] = [
+    pub(super) const ALL: [(Self, &str); 5] = [
         (Self::Route, "route"),
         (Self::Upstream, "upstream"),
         (Self::Listener, "listener"),
+        (Self::Certificate, "certificate"),
         (Self::Process, "setting"),
     ];
 }

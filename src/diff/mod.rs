@@ -36,6 +36,7 @@ pub fn diff(before: &Config, after: &Config) -> Diff {
     // `routes`, `policy` and `process` compare everything that a configuration is made of.
     let Config {
         listeners: _,
+        certificates: _,
         upstreams: _,
         services,
         routes: _,

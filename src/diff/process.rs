@@ -1,5 +1,6 @@
 //! Upstreams, listeners, and what holds for the process as a whole.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -7,8 +8,8 @@ use std::path::Path;
 use super::change::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::{print_duration, print_size};
 use crate::config::{
-    AccessLog, Admin, AdminAddress, ClientLimits, Config, Limits, Listener, LogFormat, LogOutput,
-    Node, RequestId, Server, Timeouts, Upstream,
+    AccessLog, Admin, AdminAddress, Certificate, ClientLimits, Config, Limits, Listener, LogFormat,
+    LogOutput, Node, RequestId, Server, Timeouts, Tls, TlsVersion, Upstream,
 };
 use crate::http1::HeadLimits;
 
@@ -21,6 +22,7 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     let everywhere = [before, after].map(all_addresses);
     for (name, sides) in by_name(&before.listeners, &after.listeners, |listener| &listener.name) {
         let mut changes = listener(sides.0, sides.1, &everywhere);
+        of_tls(&mut changes, sides.0.map(|it| (it, before)), sides.1.map(|it| (it, after)));
         if let (Some(old), Some(new)) = sides {
             // What `[limits]` changes for every listener is told once, there.
             let (old, new) = (&*old.limits, &*new.limits);
@@ -29,6 +31,13 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
             }
         }
         all.extend(changes.on(Subject::Listener, vec![format!("listeners.{name}")]));
+    }
+    for (name, sides) in by_name(&before.certificates, &after.certificates, |it| &it.name) {
+        // One that stands in a listener has the listener's name.
+        let stands_in_listener = name.starts_with("listeners.");
+        let name =
+            if stands_in_listener { name.to_owned() } else { format!("certificates.{name}") };
+        all.extend(certificate(sides.0, sides.1).on(Subject::Certificate, vec![name]));
     }
     let mut changes = Changes::default();
     let Server { threads } = after.server;
@@ -64,9 +73,10 @@ fn of_clients(changes: &mut Changes, prefix: &str, before: &ClientLimits, after:
     }
 }
 
-fn in_words(limits: &ClientLimits) -> [(&'static str, String); 13] {
+fn in_words(limits: &ClientLimits) -> [(&'static str, String); 14] {
     let ClientLimits {
         head,
+        handshake,
         idle,
         heads: HeadLimits { size, headers, target },
         body_idle,
@@ -84,6 +94,7 @@ fn in_words(limits: &ClientLimits) -> [(&'static str, String); 13] {
     let count = |count: Option<NonZeroU32>| or_none(count.map(|count| count.to_string()));
     [
         ("head", time(head)),
+        ("handshake", time(handshake)),
         ("idle", time(idle)),
         ("head_size", size_of(size as u64)),
         ("headers", headers.to_string()),
@@ -178,7 +189,7 @@ fn listener(
     let mut changes = Changes::default();
     let [old, new] = [before, after].map(|side| {
         let Some(listener) = side else { return BTreeSet::new() };
-        let Listener { name: _, place: _, addresses, limits: _ } = listener;
+        let Listener { name: _, place: _, addresses, limits: _, tls: _ } = listener;
         texts(addresses)
     });
     let [before, after] = everywhere;
@@ -186,6 +197,70 @@ fn listener(
     changes.entries("address", &old, &new, |address, added| {
         allowing(added, if added { before } else { after }.contains(address))
     });
+    changes
+}
+
+/// A side of a listener, and the configuration that it is of.
+type Side<'c> = Option<(&'c Listener, &'c Config)>;
+
+fn of_tls(changes: &mut Changes, before: Side<'_>, after: Side<'_>) {
+    let sides = [before, after]
+        .map(|side| side.and_then(|(listener, config)| Some((listener.tls.as_ref()?, config))));
+    if let (Some(_), Some(_), [old, new]) = (before, after, &sides) {
+        let [old, new] = [old.is_some(), new.is_some()];
+        // In the clear, anyone on the way reads and changes what passes.
+        changes.value(
+            "tls",
+            old.then(String::new),
+            new.then(String::new),
+            Access::by_order(&!old, &!new),
+        );
+    }
+    let names = |side: &Option<(&Tls, &Config)>| {
+        let Some((tls, config)) = side else { return BTreeSet::new() };
+        let Tls { certificates, default: _, min_version: _, strict_sni: _ } = tls;
+        let names = certificates.iter().filter_map(|&index| config.certificates.get(index));
+        names.map(|certificate| certificate.name.to_string()).collect()
+    };
+    let [old, new] = [names(&sides[0]), names(&sides[1])];
+    changes.entries("certificates", &old, &new, |_, added| allowing(added, false));
+    if let [Some((old, old_config)), Some((new, new_config))] = sides {
+        let default = |tls: &Tls, config: &Config| {
+            let index = tls.default?;
+            Some(config.certificates.get(index)?.name.to_string())
+        };
+        let (before, after) = (default(old, old_config), default(new, new_config));
+        changes.value("default certificate", before, after, Access::Same);
+        let versions = [old.min_version, new.min_version];
+        let access = Access::by_order(&Reverse(versions[0]), &Reverse(versions[1]));
+        changes.pair("min_version", versions.map(TlsVersion::as_str), access);
+        let access = Access::by_order(&!old.strict_sni, &!new.strict_sni);
+        changes.pair("strict_sni", [old.strict_sni, new.strict_sni], access);
+    }
+}
+
+/// A certificate that is renewed is told by its serial number.
+fn certificate(before: Option<&Certificate>, after: Option<&Certificate>) -> Changes {
+    let mut changes = Changes::default();
+    let [old, new] = [before, after].map(|side| {
+        let Certificate { name: _, place: _, cert: _, key: _, key_place: _, is_default: _, pair } =
+            side?;
+        let names = pair.leaf.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Some((pair.digest, pair.leaf.serial.clone(), names))
+    });
+    let digest = |side: &Option<([u8; 32], String, String)>| side.as_ref().map(|side| side.0);
+    if digest(&old) == digest(&new) {
+        return changes;
+    }
+    let serial =
+        |side: &Option<([u8; 32], String, String)>| side.as_ref().map(|side| side.1.clone());
+    if old.is_some() && new.is_some() && serial(&old) == serial(&new) {
+        // Its chain or its key is another one.
+        changes.value("files", Some(String::new()), Some("changed".to_owned()), Access::Same);
+    }
+    changes.value("serial", serial(&old), serial(&new), Access::Same);
+    let [old, new] = [old, new].map(|side| side.map(|side| side.2));
+    changes.value("names", old, new, Access::Same);
     changes
 }
 

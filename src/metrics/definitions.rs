@@ -69,6 +69,15 @@ definitions! {
         "Clients that have reached a limit, by its key in the configuration.";
     REQUESTS_REFUSED = Counter "corsac_requests_refused_total" ["listener", "reason"]
         "Requests refused before a route was looked for: their head was malformed, too large or slow.";
+    TLS_HANDSHAKES = Counter "corsac_tls_handshakes_total"
+        ["listener", "version", "cipher", "resumed"]
+        "Handshakes of TLS, by what was agreed on.";
+    TLS_HANDSHAKE_FAILURES = Counter "corsac_tls_handshake_failures_total" ["listener", "reason"]
+        "Handshakes of TLS that failed.";
+    CERTIFICATE_NOT_BEFORE = Gauge "corsac_certificate_not_before_timestamp_seconds" ["certificate"]
+        "From when a certificate is valid, in seconds since 1970.";
+    CERTIFICATE_NOT_AFTER = Gauge "corsac_certificate_not_after_timestamp_seconds" ["certificate"]
+        "Until when a certificate is valid, in seconds since 1970.";
     BYTES = Counter "corsac_http_bytes_total" ["service", "route", "direction"]
         "Bytes of bodies, in from clients and out to them.";
     UPSTREAM_DURATION = Histogram "corsac_upstream_request_duration_seconds" ["upstream"]

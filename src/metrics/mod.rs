@@ -22,6 +22,7 @@ pub(crate) mod cells;
 mod counter;
 pub mod definitions;
 mod durations;
+mod handshake;
 mod limit;
 mod route;
 mod text;
@@ -37,6 +38,7 @@ use self::counter::{Counters, Gauges};
 use self::text::Text;
 
 pub use self::counter::{Counter, Gauge, Held};
+pub use self::handshake::HandshakeFailure;
 pub use self::limit::Limit;
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
@@ -67,6 +69,8 @@ pub struct Metrics {
     access_log_dropped: Counter,
     limits_reached: IntCounterVec,
     requests_refused: IntCounterVec,
+    handshakes: IntCounterVec,
+    handshake_failures: IntCounterVec,
     log_dropped: Counter,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
@@ -87,13 +91,15 @@ impl Metrics {
             access_log_dropped: Counter::new(&definitions::ACCESS_LOG_DROPPED),
             limits_reached: definitions::LIMITS_REACHED.counters(),
             requests_refused: definitions::REQUESTS_REFUSED.counters(),
+            handshakes: definitions::TLS_HANDSHAKES.counters(),
+            handshake_failures: definitions::TLS_HANDSHAKE_FAILURES.counters(),
             log_dropped: Counter::new(&definitions::LOG_DROPPED),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 13] = [
             Box::new(build),
             metrics.in_flight.collector(),
             metrics.connections.collector(),
@@ -104,6 +110,8 @@ impl Metrics {
             metrics.access_log_dropped.collector(),
             Box::new(metrics.limits_reached.clone()),
             Box::new(metrics.requests_refused.clone()),
+            Box::new(metrics.handshakes.clone()),
+            Box::new(metrics.handshake_failures.clone()),
             metrics.log_dropped.collector(),
         ];
         for collector in collectors {
@@ -135,6 +143,11 @@ impl Metrics {
         let routes = std::iter::once(&self.unrouted).chain(&series.routes);
         text.all(&routes.map(Arc::as_ref).collect::<Vec<_>>());
         text.all(&series.upstreams.iter().map(Arc::as_ref).collect::<Vec<_>>());
+        let dates = |of: fn(&CertificateDates) -> i64| {
+            series.certificates.iter().map(move |dates| (&*dates.name, of(dates)))
+        };
+        text.each(&definitions::CERTIFICATE_NOT_BEFORE, dates(|dates| dates.not_before));
+        text.each(&definitions::CERTIFICATE_NOT_AFTER, dates(|dates| dates.not_after));
         text.finish()
     }
 
@@ -202,6 +215,17 @@ impl Metrics {
         self.requests_refused.with_label_values(&[listener, reason]).inc();
     }
 
+    /// Counts a handshake of TLS on this listener.
+    pub fn handshake(&self, listener: &str, version: &str, cipher: &str, is_resumed: bool) {
+        let resumed = if is_resumed { "true" } else { "false" };
+        self.handshakes.with_label_values(&[listener, version, cipher, resumed]).inc();
+    }
+
+    /// Counts one that failed.
+    pub fn handshake_failed(&self, listener: &str, why: HandshakeFailure) {
+        self.handshake_failures.with_label_values(&[listener, why.as_str()]).inc();
+    }
+
     /// Lines that corsac's own log lost.
     #[must_use]
     pub fn log_dropped(&self) -> Counter {
@@ -250,6 +274,19 @@ pub struct Series {
     pub routes: Box<[Arc<RouteMetrics>]>,
     /// One for each upstream.
     pub upstreams: Box<[Arc<UpstreamMetrics>]>,
+    /// One for each certificate.
+    pub certificates: Box<[CertificateDates]>,
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateDates {
+    /// Its name in the configuration.
+    pub name: Box<str>,
+    /// From when, in seconds since 1970.
+    pub not_before: i64,
+    /// Until when.
+    pub not_after: i64,
 }
 
 /// What a reload changes of what is shown.

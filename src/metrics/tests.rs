@@ -74,6 +74,7 @@ fn series(routes: &[&Arc<RouteMetrics>], upstreams: &[&Arc<UpstreamMetrics>]) ->
     Arc::new(Series {
         routes: routes.iter().map(|&route| Arc::clone(route)).collect(),
         upstreams: upstreams.iter().map(|&upstream| Arc::clone(upstream)).collect(),
+        certificates: [CertificateDates { name: "a".into(), not_before: 1, not_after: 2 }].into(),
     })
 }
 
@@ -88,6 +89,8 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     metrics.config_applied("3f2a", 1_000_000);
     metrics.config_refused(["E102", "E001", "E102"]);
     metrics.limit_reached("http", Limit::Head);
+    metrics.handshake("https", "1.3", "TLS13_AES_128_GCM_SHA256", false);
+    metrics.handshake_failed("https", HandshakeFailure::Alert);
     metrics.request_refused("http", "head_malformed");
     (metrics, route, upstream)
 }

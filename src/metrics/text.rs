@@ -30,6 +30,18 @@ impl Text {
         lines.line("", &labels(metric, values), value);
     }
 
+    /// A metric with one label: each value of it, and the number.
+    pub(super) fn each<'v>(
+        &mut self,
+        metric: &'static Definition,
+        series: impl Iterator<Item = (&'v str, i64)>,
+    ) {
+        let mut lines = Lines { text: &mut self.0, metric, begun: false };
+        for (value, number) in series {
+            lines.line("", &labels(metric, &[value]), number);
+        }
+    }
+
     /// Every metric of all that are given, one metric after the other.
     pub(super) fn all<T: Counted>(&mut self, all: &[&T]) {
         for family in T::FAMILIES {

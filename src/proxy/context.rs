@@ -8,11 +8,11 @@ use pingora_core::protocols::SocketDigest;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{answer, attempts::Attempts, records::Record};
+use super::{answer, attempts::Attempts, records::Record, wire::Secured};
 use crate::{
     config::{Config, Route, Upstream},
     cors::{Judgement, Kind, Reason},
-    edge::Cause,
+    edge::{Cause, Scheme},
     metrics::{Held, RouteMetrics, UpstreamMetrics},
     refused::RefusedOrigins,
     snapshot::Lent,
@@ -28,6 +28,8 @@ pub struct Context {
     /// There from the first hook on, except where the process asks itself: that is
     /// neither counted nor logged.
     pub(super) asked: Option<Identity>,
+    /// What TLS says of the connection; `None`: it is in the clear.
+    pub(super) secured: Option<Arc<Secured>>,
     pub(super) decided: Decided,
     pub(super) attempts: Attempts,
     /// The status of the answer, where the upstream has given one.
@@ -107,6 +109,7 @@ impl Context {
             started: Instant::now(),
             _in_flight: record.metrics.request(),
             asked: None,
+            secured: None,
             decided: Decided::default(),
             attempts: Attempts::default(),
             status: None,
@@ -114,6 +117,11 @@ impl Context {
             record,
             unwritten: None,
         }
+    }
+
+    /// How the client reached corsac.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.secured.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     pub(super) fn id(&self) -> Option<&HeaderValue> {

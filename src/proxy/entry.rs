@@ -67,6 +67,7 @@ impl<'r> Line<'r> {
             origin: None,
             referer: None,
             user_agent: None,
+            secured: ctx.secured.as_deref(),
         }
     }
 }

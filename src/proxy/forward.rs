@@ -35,10 +35,10 @@ const DROPPED: [HeaderName; 5] = [
 const ADDED: usize = 4;
 
 /// The head, as [`crate::edge`] looks at it. `None`: as of [`facts`].
-pub(super) fn request(session: &Session) -> Option<Request<'_>> {
+pub(super) fn request(session: &Session, scheme: Scheme) -> Option<Request<'_>> {
     let head = session.req_header();
     Some(Request {
-        facts: facts(session)?,
+        facts: facts(session, scheme)?,
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query(),
@@ -48,14 +48,14 @@ pub(super) fn request(session: &Session) -> Option<Request<'_>> {
 
 /// What is known of the request beside its head. `None`: HTTP/1.1 without a `Host`,
 /// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
-fn facts(session: &Session) -> Option<Facts<'_>> {
+fn facts(session: &Session, scheme: Scheme) -> Option<Facts<'_>> {
     let head = session.req_header();
     let authority = match head.headers.get(HOST) {
         Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
         None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
-    Some(Facts { client: client::ip(session), scheme: Scheme::Http, authority })
+    Some(Facts { client: client::ip(session), scheme, authority })
 }
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed
@@ -72,7 +72,7 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     let headers = &mut parts.headers;
     // Otherwise a head with few headers grows twice.
     headers.reserve(ADDED);
-    set_forwarded(session, headers)?;
+    set_forwarded(session, ctx.scheme(), headers)?;
     if let (Some(id), Some(config)) = (ctx.id(), ctx.config()) {
         headers.insert(&config.request_id.header, id.clone());
     }
@@ -146,7 +146,7 @@ fn is_ours(name: &HeaderName, ctx: &Context, edits: Option<&HeaderEdits>) -> boo
 
 /// Says where the request came from. What the client says of that is dropped:
 /// an upstream that believes these must be able to.
-fn set_forwarded(session: &Session, headers: &mut HeaderMap) -> Result<()> {
+fn set_forwarded(session: &Session, scheme: Scheme, headers: &mut HeaderMap) -> Result<()> {
     // Hardly any request has one, and looking at each name costs less than looking
     // each of these up.
     if headers.keys().any(|name| DROPPED.contains(name)) {
@@ -154,7 +154,7 @@ fn set_forwarded(session: &Session, headers: &mut HeaderMap) -> Result<()> {
             headers.remove(name);
         }
     }
-    let Some(Facts { client: Some(client), scheme, .. }) = facts(session) else {
+    let Some(Facts { client: Some(client), .. }) = facts(session, scheme) else {
         return Err(Error::explain(ErrorType::InternalError, "a connection has a peer"));
     };
     headers.insert(FORWARDED_FOR, text(client));

@@ -14,6 +14,7 @@ use std::{
 use http::Version;
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
+use super::wire::Secured;
 use crate::config::LogFormat;
 
 /// The most bytes of a field that a client chooses. Real ones are shorter, and clients that
@@ -43,7 +44,12 @@ pub struct Line<'r> {
     pub origin: Option<Chosen<'r>>,
     pub referer: Option<Chosen<'r>>,
     pub user_agent: Option<Chosen<'r>>,
+    pub secured: Option<&'r Secured>,
 }
+
+/// What a line says of TLS where there is none.
+const IN_THE_CLEAR: &[u8] =
+    br#","scheme":"http","tls_version":null,"cipher":null,"sni":null,"resumed":null"#;
 
 /// What the client chose: any bytes. Cut where they are written.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +88,18 @@ impl Line<'_> {
         self.cors_kind.field(br#","cors_kind":"#, out);
         self.cors_reason.field(br#","cors_reason":"#, out);
         self.origin.field(br#","origin":"#, out);
+        match self.secured {
+            None => out.extend_from_slice(IN_THE_CLEAR),
+            Some(Secured { version, cipher, server_name, is_resumed }) => {
+                out.extend_from_slice(br#","scheme":"https""#);
+                Plain(version.as_bytes()).field(br#","tls_version":"#, out);
+                Plain(cipher.as_bytes()).field(br#","cipher":"#, out);
+                server_name.as_ref().map(|name| Chosen(name.as_bytes())).field(br#","sni":"#, out);
+                let resumed: &[u8] = if *is_resumed { b"true" } else { b"false" };
+                out.extend_from_slice(br#","resumed":"#);
+                out.extend_from_slice(resumed);
+            }
+        }
         self.user_agent.field(br#","user_agent":"#, out);
         out.push(b'}');
     }
@@ -315,7 +333,13 @@ mod tests {
             origin: Some(Chosen(b"https://app.example.com")),
             referer: Some(Chosen(b"https://app.example.com/a?token=1")),
             user_agent: user_agent.map(Chosen),
+            secured: None,
         }
+    }
+
+    fn secured(server_name: Option<&str>, is_resumed: bool) -> Secured {
+        let server_name = server_name.map(Into::into);
+        Secured { version: "1.3", cipher: "TLS13_AES_128_GCM_SHA256", server_name, is_resumed }
     }
 
     fn written(line: &Line<'_>, format: LogFormat) -> String {
@@ -345,6 +369,11 @@ mod tests {
             "cors_kind": line.cors_kind.map(word),
             "cors_reason": line.cors_reason.map(word),
             "origin": line.origin.map(text),
+            "scheme": if line.secured.is_some() { "https" } else { "http" },
+            "tls_version": line.secured.map(|it| it.version),
+            "cipher": line.secured.map(|it| it.cipher),
+            "sni": line.secured.and_then(|it| it.server_name.as_deref()),
+            "resumed": line.secured.map(|it| it.is_resumed),
             "user_agent": line.user_agent.map(text),
         })
     }
@@ -354,8 +383,12 @@ mod tests {
         let line = line("/v1/orders/7", Some(b"curl/8"));
         assert_eq!(
             written(&line, LogFormat::Json),
-            r#"{"time":"2026-01-31T12:00:00.000Z","request_id":"01930f3e-7b2a-7c3d-8e4f-0123456789ab","client":"192.0.2.7:4711","method":"GET","host":"api.example.com","path":"/v1/orders/7","route":"shop/orders","status":200,"bytes_in":0,"bytes_out":17,"duration_ms":1.234,"upstream":"10.0.1.11:8080","reason":null,"cors_kind":"actual","cors_reason":"ok","origin":"https://app.example.com","user_agent":"curl/8"}"#.to_owned() + "\n"
+            r#"{"time":"2026-01-31T12:00:00.000Z","request_id":"01930f3e-7b2a-7c3d-8e4f-0123456789ab","client":"192.0.2.7:4711","method":"GET","host":"api.example.com","path":"/v1/orders/7","route":"shop/orders","status":200,"bytes_in":0,"bytes_out":17,"duration_ms":1.234,"upstream":"10.0.1.11:8080","reason":null,"cors_kind":"actual","cors_reason":"ok","origin":"https://app.example.com","scheme":"http","tls_version":null,"cipher":null,"sni":null,"resumed":null,"user_agent":"curl/8"}"#.to_owned() + "\n"
         );
+        let secured = secured(Some("api.example.com"), true);
+        let text = written(&Line { secured: Some(&secured), ..line }, LogFormat::Json);
+        let tls = r#","scheme":"https","tls_version":"1.3","cipher":"TLS13_AES_128_GCM_SHA256","sni":"api.example.com","resumed":true,"#;
+        assert!(text.contains(tls), "{text}");
         assert_eq!(
             written(&line, LogFormat::Combined),
             r#"192.0.2.7 - - [31/Jan/2026:12:00:00 +0000] "GET /v1/orders/7 HTTP/1.1" 200 17 "https://app.example.com/a" "curl/8""#.to_owned() + "\n"
@@ -418,7 +451,9 @@ mod tests {
             (status, sizes) in any::<(Option<u16>, [usize; 2])>(),
             path in any::<Vec<u8>>(),
             others in any::<[Option<Vec<u8>>; 3]>(),
+            tls in any::<Option<(Option<String>, bool)>>(),
         ) {
+            let tls = tls.map(|(name, is_resumed)| secured(name.as_deref(), is_resumed));
             let [host, origin, user_agent] = others.each_ref().map(Option::as_deref);
             let line = Line {
                 time: Timestamp::new(seconds, 987_654_321).unwrap(),
@@ -431,6 +466,7 @@ mod tests {
                 duration: Duration::from_micros(micros),
                 upstream: addresses[1],
                 origin: origin.map(Chosen),
+                secured: tls.as_ref(),
                 ..line("*", user_agent)
             };
             let text = written(&line, LogFormat::Json);

@@ -43,7 +43,7 @@ pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLogQueue, Lines};
 pub use refuse::{Refuser, Unread};
 pub use self_check::{Asking, SelfCheck};
-pub use wire::{Awaited, Ended, FindWire, Wire};
+pub use wire::{Awaited, Ended, FindWire, Secured, Wire};
 
 use attempts::Broken;
 use context::{Decided, Identity, RawHead, Served, Serving};
@@ -116,13 +116,14 @@ impl ProxyHttp for Proxy {
         if self.self_check.is_asked(session) {
             return Box::pin(self.self_check.answer(session)).await.map(|()| true);
         }
+        ctx.secured = wire::of(session, self.find_wire).and_then(Wire::secured).cloned();
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
         ctx.asked = Some(Identity {
             id: request_id::of(session, config),
             is_explained: explanation::is_due(session, config),
         });
-        let decision = match forward::request(session) {
+        let decision = match forward::request(session, ctx.scheme()) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };

@@ -11,6 +11,7 @@ use super::{
     log::AccessLogQueue,
     reply::Written,
     request_id,
+    wire::Secured,
 };
 use crate::{
     edge::{Cause, Reply},
@@ -43,6 +44,8 @@ pub struct Unread<'h> {
     pub client: Option<SocketAddr>,
     /// Since it began.
     pub duration: Duration,
+    /// What TLS says of the connection; `None`: it is in the clear.
+    pub secured: Option<&'h Secured>,
 }
 
 impl Refuser {
@@ -135,5 +138,6 @@ fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'
         origin: None,
         referer: None,
         user_agent: None,
+        secured: unread.secured,
     }
 }

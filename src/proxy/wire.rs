@@ -32,6 +32,8 @@ pub type FindWire = fn(&dyn Any) -> Option<&Wire>;
 #[derive(Debug)]
 pub struct Wire {
     listener: Arc<str>,
+    /// `None`: in the clear.
+    secured: Option<Arc<Secured>>,
     /// How long the answer to what was forwarded may take, in milliseconds.
     answer: AtomicU64,
     /// Grows with each thing that the connection has to take note of.
@@ -40,6 +42,19 @@ pub struct Wire {
     held: AtomicBool,
     /// What is to be written in its place.
     instead: Mutex<Option<Vec<u8>>>,
+}
+
+/// What TLS says of a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Secured {
+    /// Its version: `1.3`.
+    pub version: &'static str,
+    /// Its cipher suite, as IANA calls it.
+    pub cipher: &'static str,
+    /// The server that the client has named.
+    pub server_name: Option<Box<str>>,
+    /// It goes on with a session of before.
+    pub is_resumed: bool,
 }
 
 /// What the connection waits for, apart from the client.
@@ -59,9 +74,10 @@ const STEP: u32 = 4;
 impl Wire {
     /// Of a connection that was accepted on this listener.
     #[must_use]
-    pub fn new(listener: Arc<str>) -> Self {
+    pub fn new(listener: Arc<str>, secured: Option<Secured>) -> Self {
         Self {
             listener,
+            secured: secured.map(Arc::new),
             answer: AtomicU64::new(UNLIMITED),
             stage: AtomicU32::new(0),
             held: AtomicBool::new(false),
@@ -73,6 +89,12 @@ impl Wire {
     #[must_use]
     pub fn listener(&self) -> &Arc<str> {
         &self.listener
+    }
+
+    /// What TLS says of the connection; `None`: it is in the clear.
+    #[must_use]
+    pub fn secured(&self) -> Option<&Arc<Secured>> {
+        self.secured.as_ref()
     }
 
     /// A request begins: nothing is awaited yet.

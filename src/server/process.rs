@@ -39,10 +39,13 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
     };
     let mut changes = Vec::new();
     for listener in &config.listeners {
-        let Listener { name, place, addresses, limits: _ } = listener;
-        let same = find(running, name).is_some_and(|other| other.addresses == *addresses);
-        if !same {
+        let Listener { name, place, addresses, limits: _, tls } = listener;
+        let other = find(running, name);
+        if other.as_ref().is_none_or(|other| other.addresses != *addresses) {
             changes.push((format!("listeners.{name}"), Some(*place)));
+        } else if other.is_some_and(|other| other.tls.is_some() != tls.is_some()) {
+            // Clients would have to change at the same moment.
+            changes.push((format!("listeners.{name}.tls"), Some(*place)));
         }
     }
     for listener in &running.listeners {

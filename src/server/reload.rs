@@ -9,6 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
@@ -192,9 +193,9 @@ impl Reloader {
     async fn read(&self, trigger: Trigger) -> ReloadResult {
         // A file event may turn out to be no change; a command or a signal is answered at once.
         let mut reloading = (trigger != Trigger::File).then(|| self.notifier.reloading());
-        let known = (trigger == Trigger::File).then(|| self.last().hash);
+        let known = (trigger == Trigger::File).then(|| self.last());
         let (supply, current) = (self.supply.clone(), self.snapshots.load());
-        let read = aside(move || Read::new(&supply, current.config(), known.as_deref())).await;
+        let read = aside(move || Read::new(&supply, current.config(), known.as_ref())).await;
         // A panic is a bug, and no reason to stop serving.
         let read = read.unwrap_or_else(|_| Read::bug(self.looked_for()));
         let Read { hash, looked_for, outcome } = read;
@@ -300,8 +301,16 @@ fn codes(report: &Report) -> impl Iterator<Item = &str> {
 struct Read {
     hash: String,
     looked_for: Arc<LookedFor>,
-    /// `None`: the hash is the one that was known.
+    /// `None`: it is what was known.
     outcome: Option<Result<(Arc<Config>, Change), Report>>,
+}
+
+/// A renewal changes no text.
+fn has_same_certificates(before: &Config, after: &Config) -> bool {
+    let digests = |config: &Config| -> Vec<_> {
+        config.certificates.iter().map(|certificate| certificate.pair.digest).collect()
+    };
+    digests(before) == digests(after)
 }
 
 /// What a configuration changes, in words.
@@ -311,13 +320,24 @@ struct Change {
 }
 
 impl Read {
-    /// Reads the configuration, and compares it unless its hash is the one that is
+    /// Reads the configuration, and compares it unless it ends as the attempt that is
     /// `known`.
-    fn new(supply: &Supply, running: &Config, known: Option<&str>) -> Self {
-        let loaded = load(&supply.path, &*supply.files);
+    fn new(supply: &Supply, running: &Config, known: Option<&Attempt>) -> Self {
+        let loaded = load(&supply.path, &*supply.files, Timestamp::now().as_second());
         let (Ok((_, report)) | Err(report)) = &loaded;
         let (hash, looked_for) = (report.hash(), Arc::clone(report.looked_for()));
-        if known == Some(&*hash) {
+        let known = known.filter(|known| known.hash == hash);
+        let is_known = match (&loaded, known.map(|known| &known.refused)) {
+            (_, None) => false,
+            (Ok((config, _)), Some(refused)) => {
+                refused.is_none() && has_same_certificates(running, config)
+            }
+            // The texts may be as before, and what is wrong another thing: a certificate.
+            (Err(report), Some(refused)) => {
+                refused.as_ref().is_some_and(|known| known.to_text(false) == report.to_text(false))
+            }
+        };
+        if is_known {
             return Self { hash, looked_for, outcome: None };
         }
         let outcome = loaded
@@ -360,7 +380,7 @@ mod tests {
                     upstreams.app.nodes = \"app.internal:80\"\nservices.s.upstream = \"app\"\n\
                     services.s.routes.r.paths = \"/\"\n";
         let files = Memory::new("corsac.toml", text);
-        let config = Arc::new(load(Path::new("corsac.toml"), &files).unwrap().0);
+        let config = Arc::new(load(Path::new("corsac.toml"), &files, 0).unwrap().0);
         let metrics = Metrics::new();
         let snapshot = Snapshot::compile(config, Addresses::new(), None);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));

@@ -25,7 +25,7 @@ use super::{
     accept::{
         connection::Connection,
         connections::Connections,
-        gate::Gate,
+        gate::{Gate, Terms},
         listener::{BindError, Bound},
         reserve, self_check,
         sockets::{Given, Shared},
@@ -224,17 +224,21 @@ impl RunningServer {
 
     fn gate(&self, listener: &str) -> Arc<Gate> {
         let (reloader, name) = (Arc::clone(&self.state.reloader), listener.to_owned());
-        let limits = Box::new(move || {
+        let terms = Box::new(move || {
             let serving = reloader.serving();
-            let config = serving.config();
-            let listener = config.listeners.iter().find(|listener| *listener.name == *name);
+            let listeners = &serving.config().listeners;
             // No reload takes a listener away.
-            Arc::clone(listener.map_or(&config.limits.clients, |listener| &listener.limits))
+            let index = listeners.iter().position(|listener| *listener.name == *name);
+            let listener = index.and_then(|index| listeners.get(index));
+            listener.map_or_else(Terms::default, |listener| Terms {
+                limits: Arc::clone(&listener.limits),
+                tls: index.and_then(|index| serving.tls(index)).cloned(),
+            })
         });
         let (connections, metrics) = (&self.connections, &self.state.metrics);
         let refuser = self.proxy.refuser(listener);
         let (reserved_from, self_check) = (self.reserved_from, self.self_check.clone());
-        Gate::new(listener, limits, connections, metrics, refuser, reserved_from, self_check)
+        Gate::new(listener, terms, connections, metrics, refuser, reserved_from, self_check)
     }
 
     /// Takes the service over from the process that had it, if one had, and begins the

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+#[cfg(feature = "server")]
+use super::tls::{AllTls, ListenerTls};
 use super::{addresses::Addresses, kept::Kept};
 use crate::{
     config::{Config, Upstream},
@@ -19,6 +21,8 @@ pub struct Snapshot {
     addresses: Addresses,
     /// For the next one, too.
     kept: Kept,
+    #[cfg(feature = "server")]
+    tls: AllTls,
     /// Counted for as long as it lives, once it serves.
     held: Option<Held>,
 }
@@ -30,7 +34,16 @@ impl Snapshot {
     pub fn compile(config: Arc<Config>, addresses: Addresses, previous: Option<&Self>) -> Self {
         let before = previous.map(|previous| (&*previous.config, &previous.kept));
         let kept = Kept::of(&config, &addresses, before);
-        Self { config, addresses, kept, held: None }
+        #[cfg(feature = "server")]
+        let tls = AllTls::of(&config, previous.map(|previous| &previous.tls));
+        Self {
+            config,
+            addresses,
+            kept,
+            #[cfg(feature = "server")]
+            tls,
+            held: None,
+        }
     }
 
     /// The same configuration, after its nodes' names resolved to `addresses`.
@@ -55,6 +68,14 @@ impl Snapshot {
     #[must_use]
     pub fn upstream(&self, index: usize) -> Option<(&Upstream, &Pool)> {
         Some((self.config.upstreams.get(index)?, self.kept.pools.get(index)?))
+    }
+
+    /// The TLS of the listener at this index of the configuration; `None`: it serves in the
+    /// clear.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn tls(&self, listener: usize) -> Option<&Arc<ListenerTls>> {
+        self.tls.listener(listener)
     }
 
     /// What is counted of its routes and upstreams.

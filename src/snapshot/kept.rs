@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::addresses::{Addresses, nodes};
 use crate::{
     config::{Config, Cors},
-    metrics::{RouteMetrics, Series, UpstreamMetrics},
+    metrics::{CertificateDates, RouteMetrics, Series, UpstreamMetrics},
     refused::RefusedOrigins,
     upstream::Pool,
 };
@@ -63,7 +63,16 @@ fn series(config: &Config, before: Before<'_>) -> Series {
         .upstreams
         .iter()
         .map(|upstream| upstreams.get_or(&upstream.name, || UpstreamMetrics::new(&upstream.name)));
-    Series { routes: routes.collect(), upstreams: upstreams.collect() }
+    let certificates = config.certificates.iter().map(|certificate| CertificateDates {
+        name: certificate.name.clone(),
+        not_before: certificate.pair.leaf.not_before,
+        not_after: certificate.pair.leaf.not_after,
+    });
+    Series {
+        routes: routes.collect(),
+        upstreams: upstreams.collect(),
+        certificates: certificates.collect(),
+    }
 }
 
 fn refused(config: &Config, before: Before<'_>) -> Box<[Option<Arc<RefusedOrigins>>]> {

@@ -4,9 +4,14 @@ mod addresses;
 mod cell;
 mod compiled;
 mod kept;
+#[cfg(feature = "server")]
+mod tls;
 
 pub use self::{
     addresses::Addresses,
     cell::{Lender, Lent, SnapshotCell},
     compiled::Snapshot,
 };
+
+#[cfg(feature = "server")]
+pub use self::tls::ListenerTls;

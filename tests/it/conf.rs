@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use corsac::config;
 use proptest::prelude::*;
 
+use crate::docs::with_certificates;
 use crate::golden::InMemory;
 
 fn conf() -> PathBuf {
@@ -65,8 +66,8 @@ fn every_key_of_the_reference_is_one() {
         .flat_map(|line| [line, "\n"])
         .collect();
     let origins = "https://partner.example.com\n".to_owned();
-    let files = [("corsac.toml".into(), uncommented.clone()), ("origins.txt".into(), origins)];
-    let files = InMemory(files.into_iter().collect());
+    let mut files = with_certificates("corsac.toml", uncommented.clone());
+    files.0.insert("origins.txt".into(), origins);
     let (config, _) = config::load(Path::new("corsac.toml"), &files)
         .unwrap_or_else(|report| panic!("{}", report.to_text(false)));
     // What is said to be a default is the default.

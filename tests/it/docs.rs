@@ -17,6 +17,8 @@ use std::{
 
 use corsac::{config, diagnose::codes::CODES};
 
+use crate::golden::InMemory;
+
 const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -80,7 +82,7 @@ fn every_block_of_toml_loads() {
                 _ => continue,
             };
             seen += 1;
-            match config::parse(&text, "block.toml") {
+            match config::load(Path::new("block.toml"), &with_certificates("block.toml", text)) {
                 Ok((_, report)) if !loads => {
                     wrong.push(format!("{document}:{line} loads: {}", report.to_text(false)));
                 }
@@ -93,6 +95,20 @@ fn every_block_of_toml_loads() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen >= 10, "only {seen} blocks of TOML were found");
+}
+
+/// A configuration, and certificates with their keys beside it.
+pub(crate) fn with_certificates(name: &str, text: String) -> InMemory {
+    let file = |name: &str| read(&format!("tests/it/certificates/{name}"));
+    let [a, b] =
+        ["a", "b"].map(|name| file(&format!("{name}.pem")) + &file(&format!("{name}.key")));
+    let files = [
+        (name.into(), text),
+        ("example.pem".into(), a.clone()),
+        ("example.key".into(), a),
+        ("other.pem".into(), b),
+    ];
+    InMemory(files.into_iter().collect())
 }
 
 /// The codes that a document's tables have a row for: `| E101 | … |`.

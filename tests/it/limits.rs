@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::harness::{Answer, Connection, Corsac, Origin};
+use crate::harness::{Answer, Connection, Corsac, Origin, await_some};
 
 const EVERYTHING: &str = "[services.s]\nupstream = \"origin\"\nroutes.all.paths = \"/*\"\n";
 
@@ -400,6 +400,8 @@ fn clients_do_not_take_the_last_descriptor() {
     assert!(reload.status.success(), "{}", String::from_utf8_lossy(&reload.stderr));
     assert!(corsac.metrics().contains("limit=\"descriptors\""));
     drop(held);
-    corsac.await_metric("corsac_http_connections{listener=\"http\"} 0");
-    assert_eq!(corsac.get("/").send().status, 200);
+    // Those that are gone may wait to be accepted still, each for a moment.
+    await_some("others are served again", || {
+        corsac.get("/").try_send().ok().filter(|answer| answer.status == 200)
+    });
 }

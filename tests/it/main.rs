@@ -59,6 +59,8 @@ mod self_check;
 #[cfg(feature = "server")]
 mod snapshots;
 #[cfg(feature = "server")]
+mod tls;
+#[cfg(feature = "server")]
 mod upgrade;
 #[cfg(feature = "server")]
 mod upstreams;

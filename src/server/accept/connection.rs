@@ -26,20 +26,14 @@ use pingora_core::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     runtime::Handle,
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{
-    clock::Clock,
-    connections::Open,
-    linger::linger,
-    outgoing::Outgoing,
-    rate::Rate,
-    socket::{acknowledged, has_unread, read_first},
-    taking::Taking,
+    clock::Clock, connections::Open, linger::linger, outgoing::Outgoing, rate::Rate,
+    socket::acknowledged, taking::Taking, transport::Transport,
 };
 use crate::{
     config::ClientLimits,
@@ -48,7 +42,7 @@ use crate::{
         chunked::{Decoder, LAST, OVERHEAD},
     },
     metrics::{Limit, Metrics},
-    proxy::{Ended, Wire},
+    proxy::{Ended, Secured, Wire},
 };
 
 /// How much of the next request is read while one is served: enough to see that the client
@@ -65,7 +59,7 @@ const HEAD_AT_STOP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::server) struct Connection {
     /// `None` once it is left to linger.
-    stream: Option<TcpStream>,
+    stream: Option<Transport>,
     digest: Arc<SocketDigest>,
     wire: Wire,
     limits: Arc<ClientLimits>,
@@ -141,7 +135,7 @@ pub(super) enum Why {
 impl Connection {
     /// A connection from `peer`. `open` is held for as long as it lives.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Transport,
         peer: SocketAddr,
         wire: Wire,
         limits: Arc<ClientLimits>,
@@ -150,8 +144,9 @@ impl Connection {
     ) -> Self {
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
-        let _ = stream.set_nodelay(true);
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        let socket = stream.socket();
+        let _ = socket.set_nodelay(true);
+        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
         // A fresh cell is empty, so this saves a system call and cannot fail.
         let _ = digest.peer_addr.set(Some(peer.into()));
         Self {
@@ -176,6 +171,11 @@ impl Connection {
     /// The address of its other end.
     pub(super) fn client(&self) -> Option<SocketAddr> {
         self.digest.peer_addr()?.as_inet().copied()
+    }
+
+    /// What TLS says of it; `None`: it is in the clear.
+    pub(super) fn secured(&self) -> Option<&Secured> {
+        self.wire.secured().map(Arc::as_ref)
     }
 
     /// The limits that it was accepted under.
@@ -206,11 +206,11 @@ impl Connection {
                 head = BytesMut::new();
                 // At a stop, who waits is soon sent away: not a client that has sent a request
                 // already, which this thread has not come round to.
-                if !(is_stopping && has_unread(stream)) {
+                if !(is_stopping && stream.has_unread()) {
                     open.waits();
                 }
                 // The read finds what is wrong with it.
-                let _ = poll_fn(|cx| stream.poll_read_ready(cx)).await;
+                let _ = poll_fn(|cx| stream.poll_readable(cx)).await;
                 if !open.is_served() {
                     return Next::End;
                 }
@@ -231,9 +231,9 @@ impl Connection {
                 seen = head.len();
             }
             let read = if head.is_empty() {
-                read_first(stream, &mut head)
+                stream.read_first(&mut head)
             } else {
-                stream.try_read_buf(&mut head)
+                stream.try_read(&mut head)
             };
             match read {
                 Ok(0) => return Next::End,
@@ -245,7 +245,7 @@ impl Connection {
                     let since = *begun.get_or_insert_with(Instant::now);
                     tokio::select! {
                         biased;
-                        readable = stream.readable() => if readable.is_err() { return Next::End },
+                        readable = poll_fn(|cx| stream.poll_readable(cx)) => if readable.is_err() { return Next::End },
                         () = sleep_until(since + limits.head) => {
                             self.inbound = Inbound::Lost;
                             return Next::Refused(Refused { why: Why::Slow, head, since });
@@ -287,10 +287,10 @@ impl Connection {
     }
 
     /// Whether the client may still send, so that closing now would reset it.
-    fn may_be_sent_more(&self) -> bool {
+    fn may_be_sent_more(&mut self) -> bool {
         match self.inbound {
             Inbound::Between | Inbound::Whole => {
-                !self.ahead.is_empty() || self.stream.as_ref().is_some_and(has_unread)
+                !self.ahead.is_empty() || self.stream.as_mut().is_some_and(Transport::has_unread)
             }
             Inbound::Length(_) | Inbound::Chunked(_) | Inbound::Lost => true,
         }
@@ -492,7 +492,7 @@ impl Connection {
             self.goes_on();
             return Poll::Ready(written);
         }
-        let taken = || self.stream.as_ref().and_then(acknowledged);
+        let taken = || self.stream.as_ref().and_then(|stream| acknowledged(stream.socket()));
         let limit = self.limits.send;
         let taking =
             self.waits.sending.get_or_insert_with(|| Taking::new(taken(), Instant::now(), limit));
@@ -548,15 +548,13 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
 impl Drop for Connection {
     /// A client that is still sending gets to read the answer first.
     fn drop(&mut self) {
-        if !self.may_be_sent_more() {
+        let lingers = self.may_be_sent_more();
+        let Some(stream) = self.stream.take().map(Transport::into_socket) else { return };
+        if !lingers {
             return;
         }
         // Fails where the thread ends, and what it serves with it.
-        let (Ok(runtime), Some(stream), Some(open)) =
-            (Handle::try_current(), self.stream.take(), self.open.take())
-        else {
-            return;
-        };
+        let (Ok(runtime), Some(open)) = (Handle::try_current(), self.open.take()) else { return };
         let (pause, metrics) = (self.limits.linger, self.metrics.clone());
         let listener = Arc::clone(self.wire.listener());
         runtime.spawn(async move {
@@ -658,7 +656,7 @@ impl Shutdown for Connection {
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
-        self.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.stream.as_ref().map_or(-1, |stream| stream.socket().as_raw_fd())
     }
 }
 

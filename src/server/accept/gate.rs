@@ -3,29 +3,47 @@
 use std::{
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::{net::TcpStream, task::AbortHandle};
+use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
 
 use super::{
     connection::Connection,
     connections::{Connections, Open, Slot},
+    handshake::shake_hands,
+    transport::Transport,
 };
 use crate::{
     config::ClientLimits,
-    metrics::{Gauge, Limit, Metrics},
-    proxy::{Refuser, SelfCheck, Wire},
+    metrics::{Gauge, HandshakeFailure, Limit, Metrics},
+    proxy::{Refuser, Secured, SelfCheck, Wire},
+    snapshot::ListenerTls,
 };
 
-/// The limits of a listener, as they are now: a reload changes them for the connections to
+/// What a connection is accepted under.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server) struct Terms {
+    pub(in crate::server) limits: Arc<ClientLimits>,
+    /// `None`: in the clear.
+    pub(in crate::server) tls: Option<Arc<ListenerTls>>,
+}
+
+/// The terms of a listener, as they are now: a reload changes them for the connections to
 /// come.
-pub(in crate::server) type LimitsNow = Box<dyn Fn() -> Arc<ClientLimits> + Send + Sync>;
+pub(in crate::server) type TermsNow = Box<dyn Fn() -> Terms + Send + Sync>;
+
+/// How long nothing is said of handshakes that fail for the same reason.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Counts, notes and bounds the connections of one listener.
 pub(in crate::server) struct Gate {
     listener: Arc<str>,
-    limits: LimitsNow,
+    terms: TermsNow,
     connections: Arc<Connections>,
     gauge: Gauge,
     metrics: Metrics,
@@ -34,13 +52,17 @@ pub(in crate::server) struct Gate {
     reserved_from: RawFd,
     /// What this process asks its listeners is not a client's.
     self_check: SelfCheck,
+    /// By reason: from when on a handshake that fails is worth a line again, in seconds of
+    /// `started`.
+    silent_until: [AtomicU64; HandshakeFailure::COUNT],
+    started: Instant,
 }
 
 impl Gate {
     /// Of a listener for clients: descriptors from `reserved_from` on are kept from them.
     pub(in crate::server) fn new(
         listener: &str,
-        limits: LimitsNow,
+        terms: TermsNow,
         connections: &Arc<Connections>,
         metrics: &Metrics,
         refuser: Refuser,
@@ -49,13 +71,15 @@ impl Gate {
     ) -> Arc<Self> {
         Arc::new(Self {
             listener: listener.into(),
-            limits,
+            terms,
             connections: Arc::clone(connections),
             gauge: metrics.connections(listener),
             metrics: metrics.clone(),
             refuser,
             reserved_from,
             self_check,
+            silent_until: Default::default(),
+            started: Instant::now(),
         })
     }
 
@@ -66,21 +90,20 @@ impl Gate {
         connections: &Arc<Connections>,
         metrics: &Metrics,
     ) -> Arc<Self> {
-        let limits = Arc::<ClientLimits>::default();
         let refuser = Refuser::plain(metrics.clone(), listener.into());
-        let limits = Box::new(move || Arc::clone(&limits));
+        let terms = Box::new(Terms::default);
         let self_check = SelfCheck::new();
-        Self::new(listener, limits, connections, metrics, refuser, RawFd::MAX, self_check)
+        Self::new(listener, terms, connections, metrics, refuser, RawFd::MAX, self_check)
     }
 
-    /// The limits of a connection that begins now.
-    pub(super) fn limits(&self) -> Arc<ClientLimits> {
-        (self.limits)()
+    /// What a connection that begins now is accepted under.
+    pub(super) fn terms(&self) -> Terms {
+        (self.terms)()
     }
 
     /// Whether as many connections are open as may be.
     pub(super) fn is_full(&self) -> bool {
-        let limit = self.limits().connections;
+        let limit = self.terms().limits.connections;
         limit.is_some_and(|limit| self.gauge.get() >= i64::from(limit.get()))
     }
 
@@ -115,16 +138,50 @@ impl Gate {
         self.connections.serves(slot, task);
     }
 
-    /// The connection, as Pingora wants to see it.
-    pub(super) fn connection(
+    /// The connection, as Pingora wants to see it; `None`: no TLS comes of it.
+    pub(super) async fn connection(
         &self,
-        stream: TcpStream,
+        socket: TcpStream,
         peer: SocketAddr,
-        limits: Arc<ClientLimits>,
+        Terms { limits, tls }: Terms,
         open: Open,
-    ) -> Connection {
-        let wire = Wire::new(Arc::clone(&self.listener));
-        Connection::new(stream, peer, wire, limits, self.metrics.clone(), open)
+    ) -> Option<Connection> {
+        let (transport, secured) = match tls {
+            None => (Transport::Plain(socket), None),
+            Some(tls) => {
+                let is_own = self.self_check.is_asking_from(peer);
+                let deadline = Instant::now() + limits.handshake;
+                match Box::pin(shake_hands(socket, &tls, is_own, deadline)).await {
+                    Ok((stream, secured)) => {
+                        if !is_own {
+                            let Secured { version, cipher, is_resumed, .. } = secured;
+                            self.metrics.handshake(&self.listener, version, cipher, is_resumed);
+                        }
+                        (Transport::Tls(stream), Some(secured))
+                    }
+                    Err(why) => {
+                        self.handshake_failed(peer, why);
+                        return None;
+                    }
+                }
+            }
+        };
+        let wire = Wire::new(Arc::clone(&self.listener), secured);
+        Some(Connection::new(transport, peer, wire, limits, self.metrics.clone(), open))
+    }
+
+    fn handshake_failed(&self, peer: SocketAddr, why: HandshakeFailure) {
+        self.metrics.handshake_failed(&self.listener, why);
+        let Some(silent_until) = self.silent_until.get(why as usize) else { return };
+        let now = self.started.elapsed().as_secs();
+        let (is_due, next) = (|until| now >= until, now + SILENCE.as_secs());
+        let (set, order) = (|until| is_due(until).then_some(next), Ordering::Relaxed);
+        if silent_until.fetch_update(order, order, set).is_ok() {
+            let (listener, why) = (&self.listener, why.as_str());
+            log::info!(
+                "listeners.{listener}: no TLS with {peer}: {why}; more of these are counted"
+            );
+        }
     }
 
     /// Answers what is no request.

@@ -66,11 +66,12 @@ async fn refuse(connection: &mut Connection, refused: Refused, desk: &Refuser) {
         head: &head,
         client: connection.client(),
         duration: since.elapsed(),
+        secured: connection.secured(),
     };
     let answer = desk.answer(&unread);
     // The client may be gone, and its connection ends anyway.
     let _ = connection.write_all(&answer).await;
-    let _ = connection.flush().await;
+    let _ = AsyncWriteExt::shutdown(connection).await;
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
+
+use super::transport::Transport;
 
 /// Bytes that wait for a flush: an answer's head and a small body fit. What is more than
 /// fills two segments of Ethernet anyway; and this much stays with an idle connection.
@@ -26,7 +28,7 @@ impl Outgoing {
     /// Takes bytes, or writes them where they are many.
     pub(super) fn poll_write(
         &mut self,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Transport>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -43,7 +45,7 @@ impl Outgoing {
     /// The same of several pieces.
     pub(super) fn poll_write_vectored(
         &mut self,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Transport>,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -74,7 +76,7 @@ impl Outgoing {
     /// Writes what is held.
     pub(super) fn poll_flush(
         &mut self,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Transport>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -85,7 +87,8 @@ impl Outgoing {
         }
         self.held.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        // Below TLS there may be bytes that it has taken, and the socket has not.
+        stream.poll_flush(cx)
     }
 
     fn hold(&mut self, bytes: &[u8]) {

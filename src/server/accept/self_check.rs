@@ -9,13 +9,15 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpSocket,
     time::{Instant, sleep, timeout_at},
 };
 
+use tokio_rustls::TlsConnector;
+
 use super::{gate::Gate, listener::FULL_PAUSE};
-use crate::proxy::SelfCheck;
+use crate::{proxy::SelfCheck, tls::trusting};
 
 /// Between two tries, where another process has answered.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -45,7 +47,7 @@ pub(in crate::server) async fn answers_on(
             let answer = tokio::select! {
                 biased;
                 () = is_full(gate) => break,
-                answer = timeout_at(deadline, ask(reachable, check)) => answer,
+                answer = timeout_at(deadline, ask(reachable, gate, check)) => answer,
             };
             let failed = match answer {
                 Ok(Ok(true)) => break,
@@ -70,7 +72,7 @@ async fn is_full(gate: &Gate) {
 }
 
 /// Whether it was this process that answered.
-async fn ask(address: SocketAddr, check: &SelfCheck) -> io::Result<bool> {
+async fn ask(address: SocketAddr, gate: &Gate, check: &SelfCheck) -> io::Result<bool> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -81,8 +83,23 @@ async fn ask(address: SocketAddr, check: &SelfCheck) -> io::Result<bool> {
     from.set_port(0);
     let from = socket.bind(from).and_then(|()| socket.local_addr());
     let _asking = from.ok().map(|from| check.asks_from(from));
-    let mut stream = socket.connect(address).await?;
+    let stream = socket.connect(address).await?;
+    if gate.terms().tls.is_none() {
+        return answers_over(stream, check).await;
+    }
+    // Whoever knows the secret is this process, whatever its certificate says.
+    let tls = trusting().map_err(io::Error::other)?;
+    let name = address.ip().into();
+    answers_over(Box::pin(TlsConnector::from(Arc::new(tls)).connect(name, stream)).await?, check)
+        .await
+}
+
+async fn answers_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    check: &SelfCheck,
+) -> io::Result<bool> {
     stream.write_all(check.request().as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
     Ok(check.is_own(&answer))

@@ -1,27 +1,10 @@
 //! What is asked of a client's socket, apart from its bytes in their order.
 
-use std::{io, mem::MaybeUninit, os::fd::AsRawFd};
+use std::os::fd::AsRawFd;
 
-use bytes::BytesMut;
 use pingora_core::protocols::l4::ext::get_tcp_info;
 use rustix::net::{RecvFlags, recv};
-use tokio::{io::ReadBuf, net::TcpStream};
-
-/// What a head is read into. Nearly every one fits, and Pingora parses it in place.
-const HEAD_BYTES: usize = 4 * 1024;
-
-/// Reads the first bytes of a head. By way of the stack: a socket may be said to be readable
-/// and not be so, and a buffer that was made in vain would stay while the connection is idle.
-pub(super) fn read_first(stream: &TcpStream, head: &mut BytesMut) -> io::Result<usize> {
-    let mut room = [MaybeUninit::<u8>::uninit(); HEAD_BYTES];
-    let mut read = ReadBuf::uninit(&mut room);
-    let bytes = stream.try_read_buf(&mut read)?;
-    if bytes > 0 {
-        head.reserve(HEAD_BYTES);
-        head.extend_from_slice(read.filled());
-    }
-    Ok(bytes)
-}
+use tokio::net::TcpStream;
 
 /// How many bytes of answers the other end has acknowledged, if the system says so.
 pub(super) fn acknowledged(stream: &TcpStream) -> Option<u64> {

@@ -49,13 +49,13 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(8);
 
     /// Looks at a client that takes a byte at each of these seconds, until it is over.
-    fn ends_after(takes: &[u64]) -> u64 {
+    fn ends_after(seconds_of_takes: &[u64]) -> u64 {
         let start = Instant::now();
         let mut taking = Taking::new(Some(0), start, LIMIT);
         loop {
             let now = taking.next_look();
             let seconds = (now - start).as_secs();
-            let taken = takes.iter().filter(|&&take| take <= seconds).count();
+            let taken = seconds_of_takes.iter().filter(|&&at| at <= seconds).count();
             if taking.is_over(Some(taken as u64), now, LIMIT) {
                 return seconds;
             }

@@ -120,8 +120,8 @@ where
         stop: watch::Receiver<bool>,
     ) {
         let Some((index, worker)) = self.choose() else { return };
-        let limits = gate.limits();
-        let Some(open) = gate.admit(peer, &limits) else { return };
+        let terms = gate.terms();
+        let Some(open) = gate.admit(peer, &terms.limits) else { return };
         // A stream belongs to the runtime that it was made in.
         let stream = if index == self.own { Ok(stream) } else { Err(stream.into_std()) };
         let slot = open.slot().clone();
@@ -131,9 +131,10 @@ where
             let _held = held;
             let stream = stream.or_else(|moved| moved.and_then(TcpStream::from_std));
             // Otherwise the system has no memory to watch another one.
-            if let Ok(stream) = stream {
-                let connection = Box::new(at.connection(stream, peer, limits, open));
-                h1::serve(app, connection, at.refuser(), &stop).await;
+            if let Ok(stream) = stream
+                && let Some(connection) = at.connection(stream, peer, terms, open).await
+            {
+                h1::serve(app, Box::new(connection), at.refuser(), &stop).await;
             }
         });
         gate.started(&slot, task.abort_handle());

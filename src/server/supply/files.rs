@@ -1,9 +1,9 @@
 //! The configuration's files, read from disk.
 
 use std::{
-    fs::{File, FileType, OpenOptions},
+    fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -43,6 +43,11 @@ impl Files for Disk {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.msg))?;
         // `glob` sorts, which keeps reports in one order; no meaning hangs on it.
         matches.map(|path| path.map_err(io::Error::from)).collect()
+    }
+
+    fn is_open_to_others(&self, path: &Path) -> bool {
+        const OTHERS_READ: u32 = 0o004;
+        fs::metadata(path).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0)
     }
 }
 

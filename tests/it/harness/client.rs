@@ -68,7 +68,7 @@ impl Call {
 
     /// Sends over a connection that stays open, and awaits the answer.
     #[track_caller]
-    pub(crate) fn send_over(self, connection: &mut Connection) -> Response {
+    pub(crate) fn send_over(self, connection: &mut Connection<impl Read + Write>) -> Response {
         match self.try_over(connection) {
             Ok(response) => response,
             Err(error) => panic!("{} {}: no answer: {error}", self.method, self.target),
@@ -81,7 +81,10 @@ impl Call {
     }
 
     /// As [`Self::send_over`], for where no answer is a result like others.
-    pub(crate) fn try_over(&self, connection: &mut Connection) -> io::Result<Response> {
+    pub(crate) fn try_over(
+        &self,
+        connection: &mut Connection<impl Read + Write>,
+    ) -> io::Result<Response> {
         // A server may answer and close before it has read a body that it refuses,
         // so that writing the rest fails: the answer is what counts.
         let sent =
@@ -105,7 +108,7 @@ impl Call {
 }
 
 /// One connection, for as many requests as its server allows.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection<Stream = TcpStream>(BufReader<Stream>);
 
 impl Connection {
     #[track_caller]
@@ -121,6 +124,33 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
+    /// Says that no more bytes will come; the other direction stays open.
+    pub(crate) fn finish_writing(&mut self) {
+        self.0.get_mut().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// A second handle, to write with while another thread reads.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.0.get_ref().try_clone().unwrap()
+    }
+
+    /// The socket, while nothing that was read waits in between.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.0.into_inner()
+    }
+}
+
+impl<Stream: Read + Write> Connection<Stream> {
+    /// Over this.
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self(BufReader::new(stream))
+    }
+
+    /// What it goes over.
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        self.0.get_mut()
+    }
+
     /// Sends these bytes as they are.
     #[track_caller]
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -129,11 +159,6 @@ impl Connection {
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.get_mut().write_all(bytes)
-    }
-
-    /// Says that no more bytes will come; the other direction stays open.
-    pub(crate) fn finish_writing(&mut self) {
-        self.0.get_mut().shutdown(Shutdown::Write).unwrap();
     }
 
     /// The answer to a request of this method, with the 1xx before it.
@@ -167,11 +192,6 @@ impl Connection {
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes).unwrap();
         bytes
-    }
-
-    /// A second handle, to write with while another thread reads.
-    pub(crate) fn writer(&self) -> TcpStream {
-        self.0.get_ref().try_clone().unwrap()
     }
 
     /// Awaits that the server closes, orderly or not; returns what it sent before.

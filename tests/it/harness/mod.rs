@@ -21,6 +21,8 @@ mod message;
 #[cfg(feature = "server")]
 mod nginx;
 mod origin;
+#[cfg(feature = "server")]
+mod tls;
 mod workdir;
 
 use std::thread;
@@ -34,6 +36,8 @@ pub(crate) use in_process::InProcess;
 #[cfg(feature = "server")]
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Answer, Gate, Origin, Unreachable};
+#[cfg(feature = "server")]
+pub(crate) use tls::{Certified, TlsClient, TlsConnection};
 pub(crate) use workdir::Workdir;
 
 /// How long anything may take before the test fails. Generous: it is only ever

@@ -1,6 +1,9 @@
 //! The one way from files to a configuration that may serve: start, reload and
 //! `corsac check` all come through here.
 
+#[cfg(feature = "server")]
+mod certificates;
+
 use std::path::Path;
 
 use http::{HeaderMap, StatusCode};
@@ -11,16 +14,25 @@ use crate::{
     edge::{self, Request},
 };
 
-/// Reads the configuration at `path`, and runs its tests. With it comes a report
-/// of warnings.
+/// Reads the configuration at `path`, looks at its certificates as they are at `now`, in
+/// seconds since 1970, and runs its tests. With it comes a report of warnings.
 ///
 /// # Errors
 /// A report of every mistake, and of every test that fails.
-pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Report), Report> {
+pub fn load(path: &Path, files: &dyn Files, now: i64) -> Result<(Config, Report), Report> {
     let (config, warnings) = config::load(path, files)?;
-    let failed: Vec<Diagnostic> =
-        config.tests.iter().filter_map(|test| failure(&config, test)).collect();
-    if failed.is_empty() { Ok((config, warnings)) } else { Err(warnings.with(failed)) }
+    let tests = config.tests.iter().filter_map(|test| failure(&config, test));
+    let report = warnings.with(certificate_flaws(&config, now).into_iter().chain(tests));
+    if report.errors() == 0 { Ok((config, report)) } else { Err(report) }
+}
+
+#[cfg(feature = "server")]
+use certificates::flaws as certificate_flaws;
+
+/// Without the server, there is no cryptography to ask.
+#[cfg(not(feature = "server"))]
+fn certificate_flaws(_: &Config, _: i64) -> Vec<Diagnostic> {
+    Vec::new()
 }
 
 /// What a request gets, with an upstream that answers 200 and no header.

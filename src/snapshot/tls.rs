@@ -1,0 +1,149 @@
+//! The TLS of each listener: which certificate a client gets, and by which rules.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+
+use crate::{
+    certificate::Names,
+    config::{Config, Tls, TlsVersion},
+    tls::{certified, provider, tickets},
+};
+
+/// Tickets that a TLS 1.3 client gets at the end of a handshake: one for each of two
+/// connections that a page opens at once.
+const TICKETS: usize = 2;
+
+/// The TLS of all listeners, and what outlives a configuration.
+pub(super) struct AllTls {
+    listeners: Box<[Option<Arc<ListenerTls>>]>,
+    /// Seals what clients show to resume a session. `None`: the system had no randomness for
+    /// its keys, and every handshake is a full one.
+    tickets: Option<Arc<dyn ProducesTickets>>,
+}
+
+/// The TLS of a listener.
+pub struct ListenerTls {
+    /// For connections that begin now.
+    pub config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    strict_sni: bool,
+}
+
+/// What a client is shown.
+#[derive(Debug)]
+struct Certificates {
+    /// Of each kind of key one: the cheapest first.
+    names: Names<Vec<Arc<CertifiedKey>>>,
+    default: Option<Arc<CertifiedKey>>,
+}
+
+impl AllTls {
+    /// Of a configuration that was checked. Tickets that `previous` has given out are good
+    /// still.
+    pub(super) fn of(config: &Config, previous: Option<&Self>) -> Self {
+        let tickets = match previous {
+            Some(previous) => previous.tickets.clone(),
+            None => tickets()
+                .inspect_err(|error| log::error!("no TLS session will be resumed: {error}"))
+                .ok(),
+        };
+        let of_listener = |tls: &Tls| ListenerTls::of(config, tls, tickets.clone());
+        let listeners = config.listeners.iter();
+        let listeners = listeners.map(|it| it.tls.as_ref().and_then(of_listener).map(Arc::new));
+        Self { listeners: listeners.collect(), tickets }
+    }
+
+    /// Of the listener at this index.
+    pub(super) fn listener(&self, index: usize) -> Option<&Arc<ListenerTls>> {
+        self.listeners.get(index)?.as_ref()
+    }
+}
+
+impl fmt::Debug for AllTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AllTls").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+impl ListenerTls {
+    /// `None`: never, of a configuration that was checked.
+    fn of(config: &Config, tls: &Tls, tickets: Option<Arc<dyn ProducesTickets>>) -> Option<Self> {
+        const ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        let versions = match tls.min_version {
+            TlsVersion::V1_2 => &ALL[..],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let certificates = Arc::new(Certificates::of(config, tls));
+        let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(versions)
+            .ok()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        match tickets {
+            Some(tickets) => {
+                server.ticketer = tickets;
+                server.send_tls13_tickets = TICKETS;
+            }
+            None => server.send_tls13_tickets = 0,
+        }
+        Some(Self { config: Arc::new(server), certificates, strict_sni: tls.strict_sni })
+    }
+
+    /// Whether a client that names this server is refused.
+    #[must_use]
+    pub fn refuses(&self, server_name: Option<&str>) -> bool {
+        self.strict_sni
+            && server_name.is_none_or(|name| self.certificates.names.find(name).is_none())
+    }
+}
+
+impl fmt::Debug for ListenerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerTls")
+            .field("certificates", &self.certificates)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    fn of(config: &Config, tls: &Tls) -> Self {
+        let mut names = Names::<Vec<_>>::default();
+        let mut default = None;
+        let mut used: Vec<_> = tls
+            .certificates
+            .iter()
+            .filter_map(|&index| Some((index, &config.certificates.get(index)?.pair)))
+            .collect();
+        used.sort_by_key(|(_, pair)| pair.leaf.kind);
+        for (index, pair) in used {
+            let Ok(key) = certified(pair).map(Arc::new) else { continue };
+            for name in &pair.leaf.names {
+                names.entry(name).push(Arc::clone(&key));
+            }
+            if tls.default == Some(index) {
+                default = Some(key);
+            }
+        }
+        Self { names, default }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    /// The name decides, then the kind of key: a client that takes none of those that a name
+    /// has is not shown another name's.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.names.find(name));
+        let keys = named.map_or_else(|| self.default.as_slice(), Vec::as_slice);
+        let takes =
+            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        keys.iter().find(takes).cloned()
+    }
+}

@@ -1,0 +1,193 @@
+//! Certificates, and clients that speak TLS.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
+};
+
+use super::{Connection, DEADLINE};
+
+/// A certificate that signs itself, and its key, both in PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Certified {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) der: CertificateDer<'static>,
+}
+
+impl Certified {
+    /// By ECDSA.
+    pub(crate) fn of(names: &[&str]) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Self::new(&params(names), &key)
+    }
+
+    /// By RSA.
+    pub(crate) fn rsa(names: &[&str]) -> Self {
+        Self::new(&params(names), &KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap())
+    }
+
+    /// Valid between these days from now on.
+    pub(crate) fn between(names: &[&str], from: i64, to: i64) -> Self {
+        let mut params = params(names);
+        let now = UnixTime::now().as_secs().cast_signed();
+        let day = |days: i64| {
+            let date = jiff::Timestamp::from_second(now + days * 24 * 60 * 60).unwrap();
+            let date = date.to_zoned(jiff::tz::TimeZone::UTC);
+            rcgen::date_time_ymd(
+                date.year().into(),
+                date.month().cast_unsigned(),
+                date.day().cast_unsigned(),
+            )
+        };
+        (params.not_before, params.not_after) = (day(from), day(to));
+        Self::new(&params, &KeyPair::generate().unwrap())
+    }
+
+    fn new(params: &CertificateParams, key: &KeyPair) -> Self {
+        let cert = params.self_signed(key).unwrap();
+        Self { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone() }
+    }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+/// A client's side of TLS. It trusts everybody: what it is shown is the test's to judge.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsClient(Arc<ClientConfig>);
+
+/// A connection over TLS.
+pub(crate) type TlsConnection = Connection<StreamOwned<ClientConnection, TcpStream>>;
+
+impl TlsClient {
+    /// Of both versions, and every kind of key.
+    pub(crate) fn new() -> Self {
+        Self::with(rustls::ALL_VERSIONS, None)
+    }
+
+    /// Of this version alone.
+    pub(crate) fn of_version(version: &'static SupportedProtocolVersion) -> Self {
+        Self::with(&[version], None)
+    }
+
+    /// That takes no key except RSA.
+    pub(crate) fn of_rsa(version: &'static SupportedProtocolVersion) -> Self {
+        let schemes = [SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+        Self::with(&[version], Some(schemes.into()))
+    }
+
+    fn with(
+        versions: &[&'static SupportedProtocolVersion],
+        schemes: Option<Vec<SignatureScheme>>,
+    ) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = Arc::new(TrustsAll { provider: Arc::clone(&provider), schemes });
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Self(Arc::new(config))
+    }
+
+    /// With these protocols to choose from.
+    pub(crate) fn alpn(&self, protocols: &[&str]) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.alpn_protocols =
+            protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self(Arc::new(config))
+    }
+
+    /// Connects, and names this server; `None`: none.
+    #[track_caller]
+    pub(crate) fn connect(&self, to: SocketAddr, name: Option<&str>) -> TlsConnection {
+        self.try_connect(to, name).unwrap_or_else(|error| panic!("no TLS with {name:?}: {error}"))
+    }
+
+    pub(crate) fn try_connect(
+        &self,
+        to: SocketAddr,
+        name: Option<&str>,
+    ) -> io::Result<TlsConnection> {
+        let name = match name {
+            Some(name) => ServerName::try_from(name.to_owned()).unwrap(),
+            // An address is never sent.
+            None => to.ip().into(),
+        };
+        let mut session =
+            ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
+        let mut socket = Connection::try_open(to)?.into_stream();
+        debug_assert!(socket.read_timeout().is_ok_and(|limit| limit == Some(DEADLINE)));
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Connection::over(StreamOwned::new(session, socket)))
+    }
+}
+
+impl TlsConnection {
+    /// What the server has shown.
+    pub(crate) fn shown(&mut self) -> CertificateDer<'static> {
+        self.stream().conn.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    pub(crate) fn is_resumed(&mut self) -> bool {
+        self.stream().conn.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+}
+
+#[derive(Debug)]
+struct TrustsAll {
+    provider: Arc<CryptoProvider>,
+    /// `None`: all.
+    schemes: Option<Vec<SignatureScheme>>,
+}
+
+impl ServerCertVerifier for TrustsAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let all = || self.provider.signature_verification_algorithms.supported_schemes();
+        self.schemes.clone().unwrap_or_else(all)
+    }
+}
