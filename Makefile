@@ -75,7 +75,7 @@ valgrind:
 	@scripts/install-deps valgrind
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS = origin acrh path route_table configuration request_head chunked
+FUZZ_TARGETS = origin acrh path route_table configuration request_head chunked proxy_header
 fuzz:
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! L0  cors  edits  http1  route        pure: functions of policies, heads and bytes
-//!     upstream  certificate
+//!     upstream  certificate  proxy_protocol
 //! L1  diagnose  config                 what was found in texts; text -> Config, or a report of every mistake
 //!     metrics  refused  tls            what is counted; the cryptography of TLS
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
@@ -25,6 +25,7 @@ pub mod diagnose;
 pub mod edits;
 pub mod http1;
 pub mod metrics;
+pub mod proxy_protocol;
 pub mod refused;
 pub mod route;
 pub mod upstream;

@@ -42,6 +42,8 @@ pub struct ClientLimits {
     pub head: Duration,
     /// `handshake`: of TLS, from the connection to its end.
     pub handshake: Duration,
+    /// `proxy_header`: of the PROXY protocol, from its first byte to its last.
+    pub proxy_header: Duration,
     /// `idle`: before a connection's first request, and between two.
     pub idle: Duration,
     /// `head_size`, `headers`, `target`.
@@ -69,6 +71,7 @@ impl Default for ClientLimits {
         Self {
             head: Duration::from_secs(15),
             handshake: Duration::from_secs(10),
+            proxy_header: Duration::from_secs(3),
             idle: Duration::from_secs(75),
             heads: HeadLimits { size: 32 * 1024, headers: 100, target: 8 * 1024 },
             body_idle: Duration::from_secs(30),
@@ -104,6 +107,7 @@ impl ClientLimits {
         Self {
             head: time(table.duration("head", Self::TIME), self.head),
             handshake: time(table.duration("handshake", Self::TIME), self.handshake),
+            proxy_header: time(table.duration("proxy_header", Self::TIME), self.proxy_header),
             idle: time(table.duration("idle", Self::TIME), self.idle),
             heads: HeadLimits {
                 size: bytes(table.value("head_size"), Self::HEAD_SIZE, self.heads.size),

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::certificates::{Certificates, Tls};
 use super::decode::{Placed, Reader};
 use super::limits::{self, ClientLimits};
+use super::networks;
 use super::notes::Notes;
 use super::tables::Tables;
 use crate::diagnose::{Diagnostic, Place};
@@ -24,6 +27,8 @@ pub struct Listener {
     pub limits: Arc<ClientLimits>,
     /// `tls`; `None`: in the clear.
     pub tls: Option<Tls>,
+    /// `proxy_protocol`: who must say whom a connection comes from; never empty.
+    pub proxy_protocol: Option<Arc<[IpNet]>>,
 }
 
 /// Reads every listener. No two may share an address, and there must be one.
@@ -74,10 +79,22 @@ fn listener<'t>(
     }
     let limits = limits::of_listener(table.table("limits"), limits);
     let tls = certificates.of_listener(&mut table);
+    let proxy_protocol = proxies(&mut table);
     let (name, place) = (table.key.into(), table.place);
-    let listener = Listener { name, place, addresses, limits, tls };
+    let listener = Listener { name, place, addresses, limits, tls, proxy_protocol };
     table.finish();
     listener
+}
+
+fn proxies(table: &mut Reader<'_>) -> Option<Arc<[IpNet]>> {
+    let value = table.value("proxy_protocol")?;
+    let (name, place) = (value.name(), value.key_place);
+    let texts = value.texts()?;
+    if texts.is_empty() {
+        let found = Diagnostic::error("E409", format!("{name} has no network")).at(place);
+        table.notes.add(found.help("name the proxies that must send the header".to_owned()));
+    }
+    Some(networks::read(table.notes, texts).into())
 }
 
 pub(super) fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<SocketAddr> {

@@ -22,6 +22,7 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     let everywhere = [before, after].map(all_addresses);
     for (name, sides) in by_name(&before.listeners, &after.listeners, |listener| &listener.name) {
         let mut changes = listener(sides.0, sides.1, &everywhere);
+        of_proxies(&mut changes, sides.0, sides.1);
         of_tls(&mut changes, sides.0.map(|it| (it, before)), sides.1.map(|it| (it, after)));
         if let (Some(old), Some(new)) = sides {
             // What `[limits]` changes for every listener is told once, there.
@@ -73,10 +74,11 @@ fn of_clients(changes: &mut Changes, prefix: &str, before: &ClientLimits, after:
     }
 }
 
-fn in_words(limits: &ClientLimits) -> [(&'static str, String); 14] {
+fn in_words(limits: &ClientLimits) -> [(&'static str, String); 15] {
     let ClientLimits {
         head,
         handshake,
+        proxy_header,
         idle,
         heads: HeadLimits { size, headers, target },
         body_idle,
@@ -95,6 +97,7 @@ fn in_words(limits: &ClientLimits) -> [(&'static str, String); 14] {
     [
         ("head", time(head)),
         ("handshake", time(handshake)),
+        ("proxy_header", time(proxy_header)),
         ("idle", time(idle)),
         ("head_size", size_of(size as u64)),
         ("headers", headers.to_string()),
@@ -189,7 +192,8 @@ fn listener(
     let mut changes = Changes::default();
     let [old, new] = [before, after].map(|side| {
         let Some(listener) = side else { return BTreeSet::new() };
-        let Listener { name: _, place: _, addresses, limits: _, tls: _ } = listener;
+        let Listener { name: _, place: _, addresses, limits: _, tls: _, proxy_protocol: _ } =
+            listener;
         texts(addresses)
     });
     let [before, after] = everywhere;
@@ -198,6 +202,20 @@ fn listener(
         allowing(added, if added { before } else { after }.contains(address))
     });
     changes
+}
+
+/// Who may say whom a connection comes from; without the key, nobody.
+fn of_proxies(changes: &mut Changes, before: Option<&Listener>, after: Option<&Listener>) {
+    let [old, new] = [before, after].map(|side| side.and_then(|it| it.proxy_protocol.as_deref()));
+    if before.is_some() && after.is_some() && old.is_some() != new.is_some() {
+        let [was, is] = [old.is_some(), new.is_some()];
+        let sides = [was, is].map(|is_there| is_there.then(String::new));
+        let [from, to] = sides;
+        // Without it, whoever reaches the listener is let in.
+        changes.value("proxy_protocol", from, to, Access::by_order(&!was, &!is));
+    }
+    let [old, new] = [old, new].map(|networks| texts(networks.unwrap_or_default()));
+    changes.entries("proxy_protocol", &old, &new, |_, added| allowing(added, false));
 }
 
 /// A side of a listener, and the configuration that it is of.

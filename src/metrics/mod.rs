@@ -24,6 +24,7 @@ pub mod definitions;
 mod durations;
 mod handshake;
 mod limit;
+mod proxy_header;
 mod route;
 mod text;
 mod upstream;
@@ -40,6 +41,7 @@ use self::text::Text;
 pub use self::counter::{Counter, Gauge, Held};
 pub use self::handshake::HandshakeFailure;
 pub use self::limit::Limit;
+pub use self::proxy_header::NoProxyHeader;
 pub use self::route::{Direction, RouteMetrics};
 pub use self::upstream::{UpstreamError, UpstreamMetrics};
 
@@ -71,6 +73,7 @@ pub struct Metrics {
     requests_refused: IntCounterVec,
     handshakes: IntCounterVec,
     handshake_failures: IntCounterVec,
+    proxy_headers_refused: IntCounterVec,
     log_dropped: Counter,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
@@ -93,13 +96,14 @@ impl Metrics {
             requests_refused: definitions::REQUESTS_REFUSED.counters(),
             handshakes: definitions::TLS_HANDSHAKES.counters(),
             handshake_failures: definitions::TLS_HANDSHAKE_FAILURES.counters(),
+            proxy_headers_refused: definitions::PROXY_HEADERS_REFUSED.counters(),
             log_dropped: Counter::new(&definitions::LOG_DROPPED),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 13] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(build),
             metrics.in_flight.collector(),
             metrics.connections.collector(),
@@ -112,6 +116,7 @@ impl Metrics {
             Box::new(metrics.requests_refused.clone()),
             Box::new(metrics.handshakes.clone()),
             Box::new(metrics.handshake_failures.clone()),
+            Box::new(metrics.proxy_headers_refused.clone()),
             metrics.log_dropped.collector(),
         ];
         for collector in collectors {
@@ -224,6 +229,11 @@ impl Metrics {
     /// Counts one that failed.
     pub fn handshake_failed(&self, listener: &str, why: HandshakeFailure) {
         self.handshake_failures.with_label_values(&[listener, why.as_str()]).inc();
+    }
+
+    /// Counts a connection that was closed for want of a PROXY protocol header.
+    pub fn no_proxy_header(&self, listener: &str, why: NoProxyHeader) {
+        self.proxy_headers_refused.with_label_values(&[listener, why.as_str()]).inc();
     }
 
     /// Lines that corsac's own log lost.

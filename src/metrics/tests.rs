@@ -90,6 +90,7 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     metrics.config_refused(["E102", "E001", "E102"]);
     metrics.limit_reached("http", Limit::Head);
     metrics.handshake("https", "1.3", "TLS13_AES_128_GCM_SHA256", false);
+    metrics.no_proxy_header("https", NoProxyHeader::Empty);
     metrics.handshake_failed("https", HandshakeFailure::Alert);
     metrics.request_refused("http", "head_malformed");
     (metrics, route, upstream)

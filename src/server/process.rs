@@ -39,13 +39,19 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
     };
     let mut changes = Vec::new();
     for listener in &config.listeners {
-        let Listener { name, place, addresses, limits: _, tls } = listener;
+        let Listener { name, place, addresses, limits: _, tls, proxy_protocol } = listener;
         let other = find(running, name);
         if other.as_ref().is_none_or(|other| other.addresses != *addresses) {
             changes.push((format!("listeners.{name}"), Some(*place)));
-        } else if other.is_some_and(|other| other.tls.is_some() != tls.is_some()) {
-            // Clients would have to change at the same moment.
+            continue;
+        }
+        let Some(other) = other else { continue };
+        // The other side would have to change at the same moment.
+        if other.tls.is_some() != tls.is_some() {
             changes.push((format!("listeners.{name}.tls"), Some(*place)));
+        }
+        if other.proxy_protocol.is_some() != proxy_protocol.is_some() {
+            changes.push((format!("listeners.{name}.proxy_protocol"), Some(*place)));
         }
     }
     for listener in &running.listeners {

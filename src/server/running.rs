@@ -232,6 +232,7 @@ impl RunningServer {
             let listener = index.and_then(|index| listeners.get(index));
             listener.map_or_else(Terms::default, |listener| Terms {
                 limits: Arc::clone(&listener.limits),
+                proxies: listener.proxy_protocol.clone(),
                 tls: index.and_then(|index| serving.tls(index)).cloned(),
             })
         });

@@ -49,6 +49,8 @@ mod pipelined;
 #[cfg(feature = "server")]
 mod proxied;
 #[cfg(feature = "server")]
+mod proxy_protocol;
+#[cfg(feature = "server")]
 mod readme;
 #[cfg(feature = "server")]
 mod reload;

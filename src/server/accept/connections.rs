@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,10 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    config::ClientLimits,
-    metrics::{Gauge, Held},
-};
+use crate::metrics::{Gauge, Held};
 
 /// How often to look for connections that have waited too long, at the least.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -115,14 +113,14 @@ pub(in crate::server) struct Connected {
 
 impl Connections {
     /// Notes a connection that may wait for `idle`, and counts it in `gauge`, until what is
-    /// returned is dropped. `None`: its client already has as many as it may have.
+    /// returned is dropped.
     pub(in crate::server) fn open(
         self: &Arc<Self>,
         peer: SocketAddr,
         listener: &Arc<str>,
         gauge: &Gauge,
-        ClientLimits { idle, connections_per_client: per_client, .. }: ClientLimits,
-    ) -> Option<Open> {
+        idle: Duration,
+    ) -> Open {
         let state = Arc::new(AtomicU64::new(BUSY));
         let now = Instant::now();
         let entry = Entry {
@@ -134,23 +132,12 @@ impl Connections {
             seen: (BUSY, now),
             task: None,
         };
-        let client = per_client.map(|limit| (Client::of(peer), limit));
-        let mut open = self.lock();
-        if let Some((client, limit)) = client {
-            let count = open.clients.entry(client).or_default();
-            if *count >= limit.get() {
-                return None;
-            }
-            *count += 1;
-        }
-        let slot = Slot { index: open.connections.insert(entry), state };
-        drop(open);
+        let slot = Slot { index: self.lock().connections.insert(entry), state };
         if idle < self.pace.borrow().shortest {
             self.pace.send_modify(|pace| pace.shortest = pace.shortest.min(idle));
         }
-        let client = client.map(|(client, _)| client);
         let connections = Arc::clone(self);
-        Some(Open { connections, slot, client, waits: BUSY, _counted: gauge.hold() })
+        Open { connections, slot, client: None, waits: BUSY, _counted: gauge.hold() }
     }
 
     /// Notes which task serves a connection.
@@ -276,6 +263,27 @@ impl Open {
         &self.slot
     }
 
+    /// Notes whom it comes from. `false`: that client already has as many as it may have.
+    pub(in crate::server) fn comes_from(
+        &mut self,
+        peer: SocketAddr,
+        limit: Option<NonZeroU32>,
+    ) -> bool {
+        let mut open = self.connections.lock();
+        if let Some(entry) = open.connections.get_mut(self.slot.index) {
+            entry.peer = peer;
+        }
+        let Some(limit) = limit else { return true };
+        let client = Client::of(peer);
+        let count = open.clients.entry(client).or_default();
+        if *count >= limit.get() {
+            return false;
+        }
+        *count += 1;
+        self.client = Some(client);
+        true
+    }
+
     /// Another request is due: to wait for it is another wait.
     pub(in crate::server) fn expects_another(&mut self) {
         self.waits += 1;
@@ -316,7 +324,7 @@ impl Drop for Open {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use std::{future::pending, num::NonZeroU32};
+    use std::future::pending;
 
     use super::*;
     use crate::metrics::Metrics;
@@ -324,12 +332,9 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
 
     fn noted(connections: &Arc<Connections>, peer: &str, limit: u32) -> Option<Open> {
-        let limits = ClientLimits {
-            connections_per_client: NonZeroU32::new(limit),
-            ..ClientLimits::default()
-        };
-        let gauge = Metrics::new().connections("http");
-        connections.open(peer.parse().unwrap(), &Arc::from("http"), &gauge, limits)
+        let (peer, gauge) = (peer.parse().unwrap(), Metrics::new().connections("http"));
+        let mut open = connections.open(peer, &Arc::from("http"), &gauge, IDLE);
+        open.comes_from(peer, NonZeroU32::new(limit)).then_some(open)
     }
 
     /// A connection whose task never ends by itself.

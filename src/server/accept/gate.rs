@@ -10,17 +10,19 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
 
 use super::{
     connection::Connection,
     connections::{Connections, Open, Slot},
     handshake::shake_hands,
+    preface::read_header,
     transport::Transport,
 };
 use crate::{
     config::ClientLimits,
-    metrics::{Gauge, HandshakeFailure, Limit, Metrics},
+    metrics::{Gauge, HandshakeFailure, Limit, Metrics, NoProxyHeader},
     proxy::{Refuser, Secured, SelfCheck, Wire},
     snapshot::ListenerTls,
 };
@@ -29,6 +31,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Terms {
     pub(in crate::server) limits: Arc<ClientLimits>,
+    /// Who must say whom a connection comes from; `None`: nobody says it.
+    pub(in crate::server) proxies: Option<Arc<[IpNet]>>,
     /// `None`: in the clear.
     pub(in crate::server) tls: Option<Arc<ListenerTls>>,
 }
@@ -119,18 +123,9 @@ impl Gate {
         stream.as_raw_fd() >= self.reserved_from && !self.self_check.is_asking_from(peer)
     }
 
-    /// Notes a connection; `None`: its client has too many.
-    pub(super) fn admit(&self, peer: SocketAddr, limits: &ClientLimits) -> Option<Open> {
-        let mut limits = *limits;
-        // The process is none of its clients: what it asks itself takes no client's place.
-        if limits.connections_per_client.is_some() && self.self_check.is_asking_from(peer) {
-            limits.connections_per_client = None;
-        }
-        let open = self.connections.open(peer, &self.listener, &self.gauge, limits);
-        if open.is_none() {
-            self.reached(Limit::ConnectionsPerClient);
-        }
-        open
+    /// Notes a connection.
+    pub(super) fn admit(&self, peer: SocketAddr, limits: &ClientLimits) -> Open {
+        self.connections.open(peer, &self.listener, &self.gauge, limits.idle)
     }
 
     /// Notes which task serves a connection.
@@ -142,14 +137,29 @@ impl Gate {
     pub(super) async fn connection(
         &self,
         socket: TcpStream,
-        peer: SocketAddr,
-        Terms { limits, tls }: Terms,
-        open: Open,
+        other_end: SocketAddr,
+        Terms { limits, proxies, tls }: Terms,
+        mut open: Open,
     ) -> Option<Connection> {
+        let is_own = self.self_check.is_asking_from(other_end);
+        let peer = match proxies.filter(|_| !is_own) {
+            None => other_end,
+            Some(proxies) => {
+                let source = self.source(&socket, other_end, &proxies, &limits).await;
+                let source =
+                    source.inspect_err(|why| self.metrics.no_proxy_header(&self.listener, *why));
+                source.ok()?.unwrap_or(other_end)
+            }
+        };
+        // The process is none of its clients: what it asks itself takes no client's place.
+        let limit = limits.connections_per_client.filter(|_| !is_own);
+        if (limit.is_some() || peer != other_end) && !open.comes_from(peer, limit) {
+            self.reached(Limit::ConnectionsPerClient);
+            return None;
+        }
         let (transport, secured) = match tls {
             None => (Transport::Plain(socket), None),
             Some(tls) => {
-                let is_own = self.self_check.is_asking_from(peer);
                 let deadline = Instant::now() + limits.handshake;
                 match Box::pin(shake_hands(socket, &tls, is_own, deadline)).await {
                     Ok((stream, secured)) => {
@@ -168,6 +178,21 @@ impl Gate {
         };
         let wire = Wire::new(Arc::clone(&self.listener), secured);
         Some(Connection::new(transport, peer, wire, limits, self.metrics.clone(), open))
+    }
+
+    /// Whom a connection comes from, as a proxy in front says; `None`: from the proxy itself.
+    async fn source(
+        &self,
+        socket: &TcpStream,
+        proxy: SocketAddr,
+        proxies: &[IpNet],
+        limits: &ClientLimits,
+    ) -> Result<Option<SocketAddr>, NoProxyHeader> {
+        let address = proxy.ip().to_canonical();
+        if !proxies.iter().any(|network| network.contains(&address)) {
+            return Err(NoProxyHeader::NotAllowed);
+        }
+        read_header(socket, Instant::now() + limits.handshake, limits.proxy_header).await
     }
 
     fn handshake_failed(&self, peer: SocketAddr, why: HandshakeFailure) {

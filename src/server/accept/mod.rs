@@ -9,6 +9,7 @@ mod handshake;
 mod linger;
 pub(in crate::server) mod listener;
 mod outgoing;
+mod preface;
 mod rate;
 pub(in crate::server) mod reserve;
 pub(in crate::server) mod self_check;

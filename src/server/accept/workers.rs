@@ -121,7 +121,7 @@ where
     ) {
         let Some((index, worker)) = self.choose() else { return };
         let terms = gate.terms();
-        let Some(open) = gate.admit(peer, &terms.limits) else { return };
+        let open = gate.admit(peer, &terms.limits);
         // A stream belongs to the runtime that it was made in.
         let stream = if index == self.own { Ok(stream) } else { Err(stream.into_std()) };
         let slot = open.slot().clone();

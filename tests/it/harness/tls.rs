@@ -13,7 +13,7 @@ use rustls::{
     StreamOwned, SupportedProtocolVersion,
 };
 
-use super::{Connection, DEADLINE};
+use super::Connection;
 
 /// A certificate that signs itself, and its key, both in PEM.
 #[derive(Clone, Debug)]
@@ -120,15 +120,19 @@ impl TlsClient {
         to: SocketAddr,
         name: Option<&str>,
     ) -> io::Result<TlsConnection> {
-        let name = match name {
-            Some(name) => ServerName::try_from(name.to_owned()).unwrap(),
+        let socket = Connection::try_open(to)?.into_stream();
+        match name {
+            Some(name) => self.over(socket, name),
             // An address is never sent.
-            None => to.ip().into(),
-        };
+            None => self.over(socket, &to.ip().to_string()),
+        }
+    }
+
+    /// Over a socket that is there, and names this server.
+    pub(crate) fn over(&self, mut socket: TcpStream, name: &str) -> io::Result<TlsConnection> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session =
             ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
-        let mut socket = Connection::try_open(to)?.into_stream();
-        debug_assert!(socket.read_timeout().is_ok_and(|limit| limit == Some(DEADLINE)));
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
