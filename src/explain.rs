@@ -17,7 +17,7 @@ use crate::{
         browser::{Page, Preflight},
     },
     diagnose::Place,
-    edge::{Facts, Found, Request, Step, Told, find},
+    edge::{Ambiguous, Cause, Facts, Found, Request, Step, Told, find, redirect_of},
     load::{Outcome, answer},
     route::{Fit, Head},
 };
@@ -255,13 +255,15 @@ fn exchange<'c>(
     url: &Uri,
     headers: &HeaderMap,
 ) -> (Exchange, Outcome<'c>) {
-    let request = Request::new(method, url, headers);
+    let mut request = Request::new(method, url, headers);
+    let redirect = redirect_of(config, url);
+    request.facts.redirects_to = redirect.unwrap_or_default();
     let answer = answer(config, &request);
     let at_the_edge = matches!(answer.decision.step, Step::Reply(_));
     let exchange = Exchange {
         request: format!("{method} {url}"),
         headers: lines(headers),
-        steps: Steps { config, steps: Vec::new() }.of(&request, &answer),
+        steps: Steps { config, steps: Vec::new() }.of(&request, redirect.err(), &answer),
         status: answer.status.as_u16(),
         answer: lines(&answer.headers),
         at_the_edge,
@@ -285,7 +287,19 @@ struct Steps<'c> {
 }
 
 impl<'c> Steps<'c> {
-    fn of(mut self, request: &Request<'_>, outcome: &Outcome<'c>) -> Vec<Explained> {
+    fn of(
+        mut self,
+        request: &Request<'_>,
+        ambiguous: Option<Ambiguous<'_>>,
+        outcome: &Outcome<'c>,
+    ) -> Vec<Explained> {
+        if let Some(Ambiguous(one, other)) = ambiguous {
+            let says = format!(
+                "listeners.{one} or listeners.{other}, of which one sends it to TLS: the port in \
+                 the URL would say which. Here, none does"
+            );
+            self.tell("listener", says, None);
+        }
         match find(self.config, request, |told| self.routing(request, told)) {
             Found::Route { route, .. } => {
                 self.tell("route", route.name.to_string(), Some(route.place));
@@ -298,9 +312,11 @@ impl<'c> Steps<'c> {
             Found::MethodNotAllowed(_) => {
                 let says = "none: the host and path have routes, but not for this method";
                 self.tell("route", says.to_owned(), None);
+                self.redirect(&outcome.decision.step);
             }
             Found::NotFound => {
                 self.tell("route", "none for this host and path".to_owned(), None);
+                self.redirect(&outcome.decision.step);
             }
         }
         self.steps
@@ -367,6 +383,16 @@ impl<'c> Steps<'c> {
                     self.tell("cors", says.to_owned(), cors.key("preflight"));
                 }
             }
+        }
+    }
+
+    /// Also without a route, a listener may send to TLS.
+    fn redirect(&mut self, step: &Step<'_>) {
+        if let Step::Reply(reply) = step
+            && reply.cause == Cause::RedirectHttps
+        {
+            let says = "corsac answers: 308 (redirect_https)".to_owned();
+            self.tell("action", says, None);
         }
     }
 

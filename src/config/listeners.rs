@@ -27,6 +27,8 @@ pub struct Listener {
     pub limits: Arc<ClientLimits>,
     /// `tls`; `None`: in the clear.
     pub tls: Option<Tls>,
+    /// `redirect_https`: the port to which clients are sent that come in the clear.
+    pub redirect_https: Option<u16>,
     /// `proxy_protocol`: who must say whom a connection comes from; never empty.
     pub proxy_protocol: Option<Arc<[IpNet]>>,
 }
@@ -80,10 +82,27 @@ fn listener<'t>(
     let limits = limits::of_listener(table.table("limits"), limits);
     let tls = certificates.of_listener(&mut table);
     let proxy_protocol = proxies(&mut table);
+    let redirect_https = redirect_https(&mut table, tls.is_some());
     let (name, place) = (table.key.into(), table.place);
-    let listener = Listener { name, place, addresses, limits, tls, proxy_protocol };
+    let listener = Listener { name, place, addresses, limits, tls, redirect_https, proxy_protocol };
     table.finish();
     listener
+}
+
+/// `true`, for HTTPS's own port, or another port.
+fn redirect_https(table: &mut Reader<'_>, is_tls: bool) -> Option<u16> {
+    let value = table.value("redirect_https")?;
+    let (name, place) = (value.name(), value.key_place);
+    let port = match value.as_flag() {
+        Some(false) => None,
+        Some(true) => Some(443),
+        None => u16::try_from(value.integer(1..=65535)?.value).ok(),
+    };
+    if port.is_some() && is_tls {
+        let found = Diagnostic::error("E409", format!("{name} beside `tls`")).at(place);
+        table.notes.add(found.help("who comes over TLS is there already".to_owned()));
+    }
+    port
 }
 
 fn proxies(table: &mut Reader<'_>) -> Option<Arc<[IpNet]>> {

@@ -91,6 +91,12 @@ impl Config {
         self.sources.get(place.source).map(|source| source.locate(place))
     }
 
+    /// The port to which a listener of this name sends clients that come in the clear.
+    #[must_use]
+    pub fn redirects_to(&self, listener: &str) -> Option<u16> {
+        self.listeners.iter().find(|it| *it.name == *listener)?.redirect_https
+    }
+
     /// What tells this configuration from another: 16 hexadecimal digits, the
     /// first of the SHA-256 over all texts, in the order of their paths.
     ///

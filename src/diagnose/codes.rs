@@ -101,7 +101,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E404", "a certificate that does not exist"),
     ("E406", "two certificates of one kind for one name"),
     ("E408", "no default certificate, or two"),
-    ("E409", "a key without what it needs"),
+    ("E409", "a key without what it needs, or beside what it excludes"),
     ("W401", "a certificate that is expired, or not valid yet"),
     ("W402", "a certificate that expires soon"),
     ("W403", "certificates of a chain that are out of order"),

@@ -192,8 +192,15 @@ fn listener(
     let mut changes = Changes::default();
     let [old, new] = [before, after].map(|side| {
         let Some(listener) = side else { return BTreeSet::new() };
-        let Listener { name: _, place: _, addresses, limits: _, tls: _, proxy_protocol: _ } =
-            listener;
+        let Listener {
+            name: _,
+            place: _,
+            addresses,
+            limits: _,
+            tls: _,
+            redirect_https: _,
+            proxy_protocol: _,
+        } = listener;
         texts(addresses)
     });
     let [before, after] = everywhere;
@@ -233,6 +240,13 @@ fn of_tls(changes: &mut Changes, before: Side<'_>, after: Side<'_>) {
             new.then(String::new),
             Access::by_order(&!old, &!new),
         );
+    }
+    let redirects =
+        [before, after].map(|side| side.and_then(|(listener, _)| listener.redirect_https));
+    if before.is_some() && after.is_some() {
+        let [old, new] = redirects.map(|port| port.map(|port| port.to_string()));
+        let [was, is] = redirects.map(|port| port.is_some());
+        changes.value("redirect_https", old, new, Access::by_order(&!was, &!is));
     }
     let names = |side: &Option<(&Tls, &Config)>| {
         let Some((tls, config)) = side else { return BTreeSet::new() };

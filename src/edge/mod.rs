@@ -3,6 +3,7 @@
 //! The proxy does what [`decide`] says; `corsac explain` and `[[tests]]` show it.
 //! They cannot differ, since this is the only place where it is decided.
 
+mod redirect;
 mod reply;
 mod request;
 mod route;
@@ -15,6 +16,7 @@ use http::{
 };
 
 pub use self::{
+    redirect::{Ambiguous, redirect_of},
     reply::{Cause, HOP_BY_HOP, Reply},
     request::{Facts, Request, Scheme},
     route::{Found, Told, find},
@@ -74,8 +76,11 @@ pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
             serve(index, route, request, path, admission)
         }
         Found::PathMalformed => refuse(StatusCode::BAD_REQUEST, Cause::PathMalformed),
-        Found::NotFound => refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound),
-        Found::MethodNotAllowed(allow) => not_allowed(&allow),
+        found => match (redirect::to_tls(request), found) {
+            (Some(reply), _) => without_route(reply),
+            (None, Found::MethodNotAllowed(allow)) => not_allowed(&allow),
+            (None, _) => refuse(StatusCode::NOT_FOUND, Cause::RouteNotFound),
+        },
     }
 }
 
@@ -97,7 +102,9 @@ fn serve<'s>(
             return Decision { route: Some(index), judgement, cors: said, step };
         }
     }
-    let step = if exceeds(request.headers, route.body_limit) {
+    let step = if let Some(reply) = redirect::to_tls(request) {
+        Step::Reply(reply)
+    } else if exceeds(request.headers, route.body_limit) {
         Step::Reply(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge))
     } else {
         act(&route.action, request, path)

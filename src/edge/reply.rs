@@ -113,6 +113,8 @@ pub enum Cause {
     /// The route's CORS policy answers: a preflight, or a refusal.
     Cors,
     Redirect,
+    /// The listener sends clients to TLS.
+    RedirectHttps,
     /// The route answers itself.
     Respond,
     /// The request's body is larger than the limit.
@@ -153,6 +155,7 @@ impl Cause {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Cors => "cors",
             Self::Redirect => "redirect",
+            Self::RedirectHttps => "redirect_https",
             Self::Respond => "respond",
             Self::BodyTooLarge => "body_too_large",
             Self::UpstreamUnresolved => "upstream_unresolved",
@@ -189,7 +192,7 @@ impl Cause {
             Self::UpstreamTimeout => b"504: the upstream took too long\n",
             Self::ClientFailed => b"the request could not be read\n",
             Self::Internal => b"500: an error of the proxy\n",
-            Self::Cors | Self::Redirect | Self::Respond | Self::CutOff => b"",
+            Self::Cors | Self::Redirect | Self::RedirectHttps | Self::Respond | Self::CutOff => b"",
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Facts<'r> {
     pub client: Option<IpAddr>,
     /// How the client reached corsac.
     pub scheme: Scheme,
+    /// The port to which the listener sends clients that come in the clear; `None`: none.
+    pub redirects_to: Option<u16>,
     /// The host and port that the client asks for, as sent; empty where an HTTP/1.0 client
     /// sent none.
     pub authority: &'r str,
@@ -69,6 +71,7 @@ impl<'r> Facts<'r> {
         Self {
             client: None,
             scheme: if is_https { Scheme::Https } else { Scheme::Http },
+            redirects_to: None,
             authority: url.authority().map_or("", http::uri::Authority::as_str),
         }
     }

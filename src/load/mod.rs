@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use crate::{
     config::{self, Config, Test},
     diagnose::{Diagnostic, Files, Report},
-    edge::{self, Request},
+    edge::{self, Ambiguous, Request, redirect_of},
 };
 
 /// Reads the configuration at `path`, looks at its certificates as they are at `now`, in
@@ -70,7 +70,17 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Outcome<'c
 /// Runs a test. What is wrong, if anything is.
 fn failure(config: &Config, test: &Test) -> Option<Diagnostic> {
     let headers: HeaderMap = test.with.iter().cloned().collect();
-    let request = Request::new(&test.method, &test.url, &headers);
+    let mut request = Request::new(&test.method, &test.url, &headers);
+    request.facts.redirects_to = match redirect_of(config, &test.url) {
+        Ok(port) => port,
+        Err(Ambiguous(one, other)) => {
+            let message = format!("{:?} may be of two listeners, which differ", test.name);
+            let help = format!(
+                "of listeners.{one} and listeners.{other}, one sends it to TLS: write the port                  of the one that is meant into the URL"
+            );
+            return Some(Diagnostic::error("E302", message).at(test.place).help(help));
+        }
+    };
     let answer = answer(config, &request);
     let route = answer.decision.route.and_then(|index| config.routes.get(index));
     let fail = |expected: String, got: String| {

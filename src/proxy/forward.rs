@@ -35,10 +35,14 @@ const DROPPED: [HeaderName; 5] = [
 const ADDED: usize = 4;
 
 /// The head, as [`crate::edge`] looks at it. `None`: as of [`facts`].
-pub(super) fn request(session: &Session, scheme: Scheme) -> Option<Request<'_>> {
+pub(super) fn request(
+    session: &Session,
+    scheme: Scheme,
+    redirects_to: Option<u16>,
+) -> Option<Request<'_>> {
     let head = session.req_header();
     Some(Request {
-        facts: facts(session, scheme)?,
+        facts: Facts { redirects_to, ..facts(session, scheme)? },
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query(),
@@ -55,7 +59,7 @@ fn facts(session: &Session, scheme: Scheme) -> Option<Facts<'_>> {
         None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
-    Some(Facts { client: client::ip(session), scheme, authority })
+    Some(Facts { client: client::ip(session), scheme, redirects_to: None, authority })
 }
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed

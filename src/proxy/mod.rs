@@ -123,7 +123,12 @@ impl ProxyHttp for Proxy {
             id: request_id::of(session, config),
             is_explained: explanation::is_due(session, config),
         });
-        let decision = match forward::request(session, ctx.scheme()) {
+        let redirects_to = match &ctx.secured {
+            Some(_) => None,
+            None => wire::of(session, self.find_wire)
+                .and_then(|wire| config.redirects_to(wire.listener())),
+        };
+        let decision = match forward::request(session, ctx.scheme(), redirects_to) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };

@@ -373,3 +373,110 @@ fn a_thousand_who_never_shake_hands() {
     assert!(started.elapsed() < DEADLINE);
     drop(silent);
 }
+
+/// A listener in the clear that sends to TLS, and one that does not.
+fn redirecting(port: &str, services: &str) -> Corsac {
+    Corsac::with(&format!(
+        "version = 1\nserver.threads = 1\nadmin.listen = \"unix:admin.sock\"\n\
+         [listeners.http]\naddress = \"127.0.0.1:0\"\nredirect_https = {port}\n\
+         [listeners.internal]\naddress = \"127.0.0.1:0\"\n{services}"
+    ))
+    .start()
+}
+
+const WITH_POLICY: &str = "[services.s]\nhosts = [\"a.test\", \"[::1]\"]\n\
+     cors = { allow_origins = \"https://app.test\", allow_methods = \"PUT\" }\n\
+     routes.r.paths = \"/*\"\nroutes.r.respond = { body = \"hello\" }\n";
+
+#[test]
+fn who_comes_in_the_clear_is_sent_to_tls() {
+    let corsac = redirecting("true", WITH_POLICY);
+    #[rustfmt::skip]
+    let cases = [
+        ("GET",    "a.test",      "/x?q=%20&r",                  Some("https://a.test/x?q=%20&r")),
+        ("POST",   "A.test:8080", "/",                           Some("https://a.test/")),
+        ("PUT",    "[::1]:80",    "/a/../b//c",                  Some("https://[::1]/b//c")),
+        ("GET",    "other.test",  "/no/route",                   Some("https://other.test/no/route")),
+        ("GET",    "a.test",      "/.well-known/acme-challenge/x", None),
+        ("HEAD",   "a.test",      "/.well-known/acme-challenge/x", None),
+        ("POST",   "a.test",      "/.well-known/acme-challenge/x", Some("https://a.test/.well-known/acme-challenge/x")),
+        ("GET",    "a.test",      "/.well-known/acme-challenge/x/y", Some("https://a.test/.well-known/acme-challenge/x/y")),
+        ("GET",    "a.test",      "/.well-known/acme-challenge/", Some("https://a.test/.well-known/acme-challenge/")),
+    ];
+    for (method, host, target, location) in cases {
+        let answer = corsac.call(method, target).header("Host", host).send();
+        let case = format!("{method} {host} {target}");
+        assert_eq!(answer.header("location").as_deref(), location, "{case}");
+        assert_eq!(answer.status, if location.is_some() { 308 } else { 200 }, "{case}");
+    }
+    let lines = corsac.access_log(cases.len());
+    assert_eq!(lines[0]["reason"], "redirect_https");
+    // A page may follow it, and a preflight is answered: browsers fail one that is redirected.
+    let asked =
+        corsac.get("/").header("Host", "a.test").header("Origin", "https://app.test").send();
+    assert_eq!(asked.status, 308);
+    assert_eq!(asked.header("access-control-allow-origin").as_deref(), Some("https://app.test"));
+    let preflight = corsac
+        .call("OPTIONS", "/")
+        .header("Host", "a.test")
+        .header("Origin", "https://app.test")
+        .header("Access-Control-Request-Method", "PUT")
+        .send();
+    assert_eq!(preflight.status, 200);
+    assert!(preflight.header("access-control-allow-methods").is_some());
+    // Before anything is read of a body.
+    let large = corsac.call("POST", "/").header("Host", "a.test").body(vec![b'x'; 1 << 20]).send();
+    assert_eq!(large.status, 308);
+    let malformed = corsac.get("/%00").header("Host", "a.test").send();
+    assert_eq!(malformed.status, 400);
+    let (internal, _) = corsac.addresses()[1].clone();
+    let answer = crate::harness::Call::new(internal, "GET", "/").header("Host", "a.test").send();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+}
+
+#[test]
+fn to_another_port_and_no_more_after_a_reload() {
+    let corsac = redirecting("8443", WITH_POLICY);
+    let get = || corsac.get("/x").header("Host", "a.test").send();
+    assert_eq!(get().header("location").as_deref(), Some("https://a.test:8443/x"));
+    let text = corsac_toml(&corsac).replace("redirect_https = 8443", "redirect_https = false");
+    corsac.workdir().write("corsac.toml", text);
+    let reload = corsac.command(&["reload", "--wait", "--socket", "admin.sock"]);
+    assert!(reload.status.success(), "{reload:?}");
+    assert!(corsac.await_stderr("redirect_https: 8443", 1).contains("[widens]"));
+    assert_eq!(get().status, 200);
+}
+
+#[test]
+fn tests_and_explanations_know_of_it() {
+    let config = |test: &str| {
+        Corsac::with(&format!(
+            "version = 1\n[listeners.http]\naddress = \"0.0.0.0:80\"\nredirect_https = true\n\
+             [listeners.internal]\naddress = \"127.0.0.1:8081\"\n{WITH_POLICY}\
+             [[tests]]\nname = \"it is sent away\"\nrequest = \"GET {test}\"\n"
+        ))
+    };
+    let with = |url: &str, expect: &str| {
+        let text = config(url);
+        let path = text.path().join("corsac.toml");
+        let whole = fs::read_to_string(&path).unwrap() + &format!("expect = {{ {expect} }}\n");
+        fs::write(path, whole).unwrap();
+        let output = text.check(&[]);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let fine = |text: &String| text.contains("the configuration is fine");
+    let away = "status = 308, headers = { location = \"https://a.test/x\" }";
+    #[rustfmt::skip]
+    let cases = [
+        ("http://a.test/x",      away,           true),
+        ("http://a.test:8081/x", "status = 200", true),
+        ("https://a.test/x",     "status = 200", true),
+        ("http://a.test/x",      "status = 200", false),
+    ];
+    for (url, expect, due) in cases {
+        let text = with(url, expect);
+        assert_eq!(fine(&text), due, "{url}: {text}");
+    }
+    let ambiguous = with("http://a.test:9999/x", away);
+    assert!(ambiguous.contains("E302") && ambiguous.contains("listeners.internal"), "{ambiguous}");
+}
