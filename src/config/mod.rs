@@ -17,6 +17,7 @@ mod certificates;
 mod cors;
 mod decode;
 mod headers;
+mod hsts;
 mod limits;
 mod listeners;
 mod networks;

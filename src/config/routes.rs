@@ -30,6 +30,8 @@ pub struct Route {
     /// The policy: the route's own, else the service's.
     pub cors: Option<Arc<Cors>>,
     pub headers: HeaderChanges,
+    /// `hsts` of the service: `Strict-Transport-Security` of answers over TLS.
+    pub hsts: Option<HeaderValue>,
     /// The most bytes of a request's body: the route's own limit, else the
     /// common one. `None`: any number.
     pub body_limit: Option<u64>,
@@ -108,6 +110,7 @@ pub(super) struct FromService<'t> {
     /// The service has an upstream, if only one that does not exist.
     pub(super) has_upstream: bool,
     pub(super) cors: Option<Arc<Cors>>,
+    pub(super) hsts: Option<HeaderValue>,
     /// The limit on bodies, for routes that say nothing else.
     pub(super) body_limit: Option<u64>,
 }
@@ -148,6 +151,7 @@ pub(super) fn read<'t>(
         action: action?,
         cors,
         headers: headers.unwrap_or_default(),
+        hsts: service.hsts.clone(),
         body_limit,
     })
 }

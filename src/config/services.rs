@@ -2,6 +2,7 @@
 
 use super::cors::Named;
 use super::decode::{Placed, Reader};
+use super::hsts;
 use super::notes::Notes;
 use super::routes::{self, FromService, Route, pattern_error};
 use super::tables::Tables;
@@ -76,6 +77,7 @@ fn inherited<'t>(
         prefix,
         upstream: table.value("upstream").and_then(|value| upstreams.find(value)),
         has_upstream,
+        hsts: table.value("hsts").and_then(hsts::read),
         cors: table.value("cors").and_then(|value| named.setting(value)),
         body_limit,
     }

@@ -87,11 +87,16 @@ fn between(before: (&Config, &Route), after: (&Config, &Route)) -> Changes {
         action: _,
         cors: _,
         headers,
+        hsts,
         body_limit,
     } = new;
     let mut changes = Changes::default();
     requests(&mut changes, old, new);
     actions(&mut changes, (before.0, &old.action), (after.0, &new.action));
+    let text = |value: &Option<HeaderValue>| {
+        value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    changes.value("hsts", text(&old.hsts), text(hsts), Access::Same);
     let HeaderChanges { request, response } = headers;
     edits(&mut changes, "headers.request", &old.headers.request, request, |_| false);
     edits(&mut changes, "headers.response", &old.headers.response, response, is_cors_header);

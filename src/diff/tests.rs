@@ -459,7 +459,7 @@ fn answer(
             own.into_iter().chain(credentials).map(|(name, value)| (name, value.parse().unwrap())),
         );
     }
-    edge::finish(&config.routes[0], &decision.judgement, &mut head);
+    edge::finish(&config.routes[0], &decision.judgement, edge::Scheme::Https, &mut head);
     (true, StatusCode::OK, head)
 }
 

@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt};
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ALLOW, CONTENT_LENGTH, LOCATION},
+    header::{ALLOW, CONTENT_LENGTH, LOCATION, STRICT_TRANSPORT_SECURITY},
 };
 
 pub use self::{
@@ -162,15 +162,28 @@ impl Decision<'static> {
     }
 }
 
-/// Finishes a response of a route: the route's own changes, then its policy's.
+/// Finishes a response of a route, to a client that came by this scheme: the route's own
+/// changes, what its service says of TLS, then its policy's.
 ///
 /// Every response of a route passes here except 1xx and what is [complete](Reply::complete):
 /// those of the upstream, those that corsac makes, and errors. Otherwise a page
 /// would read "CORS error" where the truth is 502.
 ///
 /// Returns the CORS headers of the response that did not pass as they were.
-pub fn finish(route: &Route, judgement: &Judgement, response: &mut HeaderMap) -> Overridden {
+pub fn finish(
+    route: &Route,
+    judgement: &Judgement,
+    scheme: Scheme,
+    response: &mut HeaderMap,
+) -> Overridden {
     route.headers.response.apply(response);
+    if let Some(hsts) = &route.hsts {
+        match scheme {
+            Scheme::Https => drop(response.insert(STRICT_TRANSPORT_SECURITY, hsts.clone())),
+            // RFC 6797, 7.2: never in the clear.
+            Scheme::Http => drop(response.remove(STRICT_TRANSPORT_SECURITY)),
+        }
+    }
     let Some(cors) = &route.cors else { return Overridden::default() };
     let edits = cors.policy.stamp(judgement, response);
     let overridden = Overridden::of(&edits, response);

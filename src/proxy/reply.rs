@@ -115,7 +115,7 @@ pub(super) fn finish(ctx: &Context, response: &mut HeaderMap, is_complete: bool)
         && let Some(served) = ctx.served()
         && let Some(route) = served.route()
     {
-        let overridden = edge::finish(route, &served.judgement, response);
+        let overridden = edge::finish(route, &served.judgement, ctx.scheme(), response);
         if let Some(metrics) = served.metrics() {
             metrics.overridden(overridden);
         }

@@ -480,3 +480,43 @@ fn tests_and_explanations_know_of_it() {
     let ambiguous = with("http://a.test:9999/x", away);
     assert!(ambiguous.contains("E302") && ambiguous.contains("listeners.internal"), "{ambiguous}");
 }
+
+#[test]
+fn browsers_are_told_to_come_over_tls_alone() {
+    let origin = Origin::answering(200).header("Strict-Transport-Security", "max-age=1").start();
+    let services = format!(
+        "[listeners.http]\naddress = \"127.0.0.1:0\"\n[upstreams.o]\nnodes = \"{}\"\n\
+         [upstreams.dead]\nnodes = \"127.0.0.1:1\"\n\
+         [services.year]\nprefix = \"/year\"\nhsts = true\nupstream = \"o\"\n\
+         cors = {{ allow_origins = \"https://app.test\" }}\nroutes.r.paths = \"/*\"\n\
+         routes.dead = {{ paths = \"/dead\", upstream = \"dead\" }}\n\
+         [services.all]\nprefix = \"/all\"\nupstream = \"o\"\nroutes.r.paths = \"/*\"\n\
+         hsts = {{ max_age = \"730d\", subdomains = true, preload = true }}\n\
+         [services.own]\nprefix = \"/own\"\nupstream = \"o\"\nroutes.r.paths = \"/*\"\n",
+        origin.address()
+    );
+    let corsac = simple(&Certified::of(&["a.test"]), "", &services);
+    let addresses = corsac.addresses();
+    let at = |name: &str| addresses.iter().find(|(_, listener)| listener.contains(name)).unwrap().0;
+    let client = TlsClient::new();
+    let year = Some("max-age=31536000");
+    let all = Some("max-age=63072000; includeSubDomains; preload");
+    #[rustfmt::skip]
+    let cases = [
+        // target     over TLS               in the clear
+        ("/year/x",   year,                  None),
+        ("/year/dead", year,                 None),
+        ("/all/x",    all,                   None),
+        // The upstream's own is its own.
+        ("/own/x",    Some("max-age=1"),     Some("max-age=1")),
+        ("/none",     None,                  None),
+    ];
+    for (target, over_tls, in_the_clear) in cases {
+        let header = |answer: crate::harness::Response| answer.header("strict-transport-security");
+        let mut connection = client.connect(at("listeners.https"), None);
+        let answer = corsac.get(target).send_over(&mut connection);
+        assert_eq!(header(answer).as_deref(), over_tls, "{target} over TLS");
+        let answer = crate::harness::Call::new(at("listeners.http)"), "GET", target).send();
+        assert_eq!(header(answer).as_deref(), in_the_clear, "{target} in the clear");
+    }
+}
