@@ -6,10 +6,11 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anstyle::{AnsiColor, Style};
+use rcgen::{CertificateParams, KeyPair};
 
 use super::configuration::load_from;
 use super::output::{Exit, NO, complain, print_report};
@@ -17,6 +18,13 @@ use crate::server::{self, Inherited, Memory, ProcessLog, Supply};
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 const NAME: &str = "demo.toml";
+
+/// How the demo speaks TLS.
+const TLS: &str = "tls = { cert = \"demo.pem\", key = \"demo.key\" }";
+
+/// Whom the demo's certificate is for, and for how long.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const VALID: Duration = Duration::from_hours(7 * 24);
 
 /// Where the demo listens if nothing else is said.
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
@@ -78,15 +86,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Serves the example at `listen`. With `tour` it sends the requests itself, on a
-/// free port, and ends.
-pub(super) fn demo(listen: SocketAddr, tour: bool) -> Exit {
+/// free port, and ends. With `tls` it makes a certificate for this machine, which it keeps to
+/// itself.
+pub(super) fn demo(listen: SocketAddr, tls: bool, tour: bool) -> Exit {
     let origin = server::start_echo()?;
     let listen = if tour { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
     let text = CONFIGURATION
         .replace("{listen}", &listen.to_string())
+        .replace("{tls}", if tls { TLS } else { "" })
         .replace("{origin}", &origin.to_string())
         .replace("{log}", if tour { "off" } else { "stdout" });
-    let files = Memory::new(NAME, &text);
+    let mut files = Memory::new(NAME, &text);
+    if tls {
+        let (cert, key) = self_made().map_err(io::Error::other)?;
+        files = files.with("demo.pem", cert).with("demo.key", key);
+    }
     let config = match load_from(Path::new(NAME), &files) {
         Ok((config, _)) => config,
         Err(report) => {
@@ -109,25 +123,37 @@ pub(super) fn demo(listen: SocketAddr, tour: bool) -> Exit {
         server.stop();
         ended?;
     } else {
-        print_invitation(address)?;
+        print_invitation(address, tls)?;
         // Nothing else ends it but a signal: it has no admin listener.
         let _ = server.run();
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_invitation(listen: SocketAddr) -> io::Result<()> {
+/// A certificate that signs itself, and its key, in PEM.
+fn self_made() -> Result<(String, String), rcgen::Error> {
+    let mut params = CertificateParams::new(NAMES.map(str::to_owned))?;
+    params.not_before = SystemTime::now().into();
+    params.not_after = (SystemTime::now() + VALID).into();
+    let key = KeyPair::generate()?;
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+}
+
+fn print_invitation(listen: SocketAddr, tls: bool) -> io::Result<()> {
     let mut out = anstream::stdout();
-    writeln!(out, "corsac serves its demo at http://{listen}; Ctrl-C ends it. Try:\n")?;
+    let scheme = if tls { "https" } else { "http" };
+    writeln!(out, "corsac serves its demo at {scheme}://{listen}; Ctrl-C ends it. Try:\n")?;
     for stop in TOUR {
         writeln!(out, "{QUIET}# {}{QUIET:#}", stop.says)?;
-        writeln!(out, "{}\n", curl(stop, listen))?;
+        writeln!(out, "{}\n", curl(stop, listen, tls))?;
     }
     Ok(())
 }
 
-fn curl(stop: &Stop, address: SocketAddr) -> String {
-    let mut line = "curl -i".to_owned();
+fn curl(stop: &Stop, address: SocketAddr, tls: bool) -> String {
+    // Nobody has signed the demo's certificate.
+    let (how, scheme) = if tls { ("-ik", "https") } else { ("-i", "http") };
+    let mut line = format!("curl {how}");
     if stop.method != "GET" {
         line.push_str(" -X ");
         line.push_str(stop.method);
@@ -137,14 +163,14 @@ fn curl(stop: &Stop, address: SocketAddr) -> String {
         line.push_str(header);
         line.push('\'');
     }
-    format!("{line} http://{address}{}", stop.path)
+    format!("{line} {scheme}://{address}{}", stop.path)
 }
 
 fn take_tour(address: SocketAddr) -> io::Result<()> {
     let mut out = anstream::stdout();
     for stop in TOUR {
         writeln!(out, "\n{HEADING}# {}{HEADING:#}", stop.says)?;
-        writeln!(out, "$ {}", curl(stop, address))?;
+        writeln!(out, "$ {}", curl(stop, address, false))?;
         for line in send(stop, address)? {
             writeln!(out, "{QUIET}{line}{QUIET:#}")?;
         }

@@ -148,6 +148,9 @@ enum Command {
             value_parser = demo::address
         )]
         listen: std::net::SocketAddr,
+        /// Over TLS, by a certificate made for this run
+        #[arg(long, conflicts_with = "tour")]
+        tls: bool,
         /// Send the requests, show the answers, and end
         #[arg(long)]
         tour: bool,
@@ -235,7 +238,7 @@ fn dispatch(command: Command) -> Exit {
             diff::diff(&before, &after, exit_code, format.format)
         }
         Command::Test { config, format } => check::test(&path(config.path)?, format.format),
-        Command::Demo { listen, tour } => demo::demo(listen, tour),
+        Command::Demo { listen, tls, tour } => demo::demo(listen, tls, tour),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "corsac", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::docs::read;
-use crate::harness::{Call, Lines, Unreachable, Workdir, await_exit, signal};
+use crate::harness::{Call, Lines, TlsClient, Unreachable, Workdir, await_exit, signal};
 
 /// Where the page's corsac listens, and where nothing does.
 const SERVED_AT: &str = "127.0.0.1:8080";
@@ -115,7 +115,8 @@ impl Tour {
     fn serve(&mut self, command: &str, lines: usize) -> String {
         self.stop();
         self.write("");
-        let free = if command.ends_with(" demo") { " --listen 127.0.0.1:0" } else { "" };
+        let is_demo = command.starts_with("corsac demo");
+        let free = if is_demo { " --listen 127.0.0.1:0" } else { "" };
         let command = format!("exec {command}{free}");
         let mut child = shell(self.folder(), &command).spawn().unwrap();
         let printed = Lines::of(child.stdout.take().unwrap());
@@ -144,17 +145,25 @@ impl Tour {
         let mut words = words(command).into_iter().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
-                "-i" => {}
+                "-i" | "-ik" => {}
                 "-X" => method = words.next().unwrap(),
                 "-H" => headers.push(words.next().unwrap()),
                 _ => url = Some(word),
             }
         }
-        let target = url.unwrap().replace(&format!("http://{SERVED_AT}"), "");
+        let url = url.unwrap();
+        let over_tls = url.starts_with("https://");
+        let target = url.replace(&format!("https://{SERVED_AT}"), "");
+        let target = target.replace(&format!("http://{SERVED_AT}"), "");
         assert!(target.starts_with('/'), "{command}");
         let lines = headers.iter().map(|line| line.split_once(": ").unwrap());
-        let call = Call::new(serving.address.parse().unwrap(), &method, &target);
-        let answer = call.headers(lines).send();
+        let address = serving.address.parse().unwrap();
+        let call = Call::new(address, &method, &target).headers(lines);
+        let answer = if over_tls {
+            call.send_over(&mut TlsClient::new().connect(address, Some("localhost")))
+        } else {
+            call.send()
+        };
         let mut printed = vec![answer.start.clone()];
         let shown = |name: &str| !self.left_out.iter().any(|out| out.eq_ignore_ascii_case(name));
         let shown = answer.headers.iter().filter(|(name, _)| shown(name));

@@ -1,6 +1,8 @@
 //! The configuration's files, read from disk.
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
@@ -85,24 +87,35 @@ fn in_words(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// One file in memory, for configurations that are part of the program.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    path: PathBuf,
-    text: String,
+/// Files in memory, for configurations that are part of the program.
+#[derive(Clone)]
+pub struct Memory(BTreeMap<PathBuf, String>);
+
+/// Without what is in them, which may be a key.
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Memory {
-    /// A file at `path` that holds `text`.
+    /// One file, at `path`, that holds `text`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, text: &str) -> Self {
-        Self { path: path.into(), text: text.to_owned() }
+        Self([(path.into(), text.to_owned())].into())
+    }
+
+    /// And one more.
+    #[must_use]
+    pub fn with(mut self, path: impl Into<PathBuf>, text: String) -> Self {
+        self.0.insert(path.into(), text);
+        self
     }
 }
 
 impl Files for Memory {
     fn read(&self, path: &Path) -> io::Result<String> {
-        if path == self.path { Ok(self.text.clone()) } else { Err(io::ErrorKind::NotFound.into()) }
+        self.0.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn expand(&self, _pattern: &Path) -> io::Result<Vec<PathBuf>> {
