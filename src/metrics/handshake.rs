@@ -13,7 +13,7 @@ pub enum HandshakeFailure {
     Malformed,
     /// No version that both sides speak.
     Version,
-    /// No cipher suite, group or signature that both sides take.
+    /// No cipher suite, group, signature or kind of key that both sides take.
     Cipher,
     /// No certificate for the server that the client has named.
     UnknownName,

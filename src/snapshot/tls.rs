@@ -144,6 +144,7 @@ impl ResolvesServerCert for Certificates {
         let keys = named.map_or_else(|| self.default.as_slice(), Vec::as_slice);
         let takes =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        keys.iter().find(takes).cloned()
+        // Without one that it takes, rustls has the right alert to say so.
+        keys.iter().find(takes).or(keys.first()).cloned()
     }
 }

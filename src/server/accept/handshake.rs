@@ -81,7 +81,7 @@ fn why(error: io::Error) -> HandshakeFailure {
         // The client has refused: it does not trust the certificate, or is content to have
         // looked at it.
         TlsError::AlertReceived(_) => HandshakeFailure::Alert,
-        // No certificate is for this name, or none of a kind that the client takes.
+        // No certificate is for this name.
         TlsError::General(_) => HandshakeFailure::UnknownName,
         _ => HandshakeFailure::Malformed,
     }
