@@ -74,6 +74,11 @@ impl Carried {
         series.routes.iter().for_each(|route| carried.note(&**route));
         series.upstreams.iter().for_each(|upstream| carried.note(&**upstream));
         carried.insert(definitions::CONFIG_REFUSED.name, "", metrics.refusals());
+        for listener in &snapshot.config().listeners {
+            for (metric, counts) in metrics.counts_of_listener(&listener.name) {
+                carried.insert(metric, &listener.name, counts);
+            }
+        }
         let dropped = metrics.access_log_dropped().get();
         carried.insert(definitions::ACCESS_LOG_DROPPED.name, "", [("", dropped)]);
         let dropped = metrics.log_dropped().get();
@@ -123,6 +128,14 @@ impl Carried {
         for (code, &count) in self.words(&definitions::CONFIG_REFUSED, "") {
             if codes::meaning(code).is_some() {
                 metrics.count_refused(code, count);
+            }
+        }
+        for listener in &snapshot.config().listeners {
+            for (metric, by_name) in &self.counts {
+                let Some(Words(words)) = by_name.get(&*listener.name) else { continue };
+                for (words, &count) in words {
+                    metrics.count_of_listener(metric, &listener.name, words, count);
+                }
             }
         }
         if let Some(&count) = self.words(&definitions::ACCESS_LOG_DROPPED, "").get("") {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cors::{Mode, Overridden, Reason};
 use crate::edits::HeaderEdits;
-use crate::metrics::{Direction, UpstreamError};
+use crate::metrics::{Direction, HandshakeFailure, Limit, UpstreamError};
 use crate::snapshot::SnapshotCell;
 use crate::upstream::Tried;
 
@@ -83,7 +83,7 @@ impl Process {
         let unrouted = self.metrics.unrouted();
         let route = self.snapshot.route_metrics(index).map_or(unrouted, Arc::as_ref);
         let upstream = self.snapshot.upstream_metrics(0).unwrap();
-        match what % 10 {
+        match what % 14 {
             0 => {
                 let status = StatusCode::from_u16(100 + u16::try_from(word).unwrap() * 3).ok();
                 route.request(status.filter(|_| many % 5 > 0), Duration::from_micros(many));
@@ -106,6 +106,13 @@ impl Process {
             6 => upstream.retried(),
             7 => upstream.answered(Duration::from_nanos(many)),
             8 => self.metrics.config_refused([codes::CODES[word % codes::CODES.len()].0]),
+            9 => self.metrics.limit_reached("http", [Limit::Head, Limit::Send][word % 2]),
+            10 => self.metrics.request_refused("http", ["head_malformed", "client_slow"][word % 2]),
+            11 => {
+                let version = ["1.2", "1.3"][word % 2];
+                self.metrics.handshake("http", version, "TLS_AES_128_GCM_SHA256", many % 2 == 0);
+            }
+            12 => self.metrics.handshake_failed("http", HandshakeFailure::Alert),
             _ => self.metrics.access_log_dropped().add(many),
         }
     }
@@ -146,10 +153,11 @@ proptest! {
     #[test]
     fn anything_is_read(
         metric in prop::sample::select(&["corsac_http_requests_total", "corsac_config_refused_total",
-            "corsac_http_request_duration_seconds", "corsac_cors_decisions_total", "x"][..]),
-        name in prop::sample::select(&["s/a", "", "s/gone", "app"][..]),
+            "corsac_http_request_duration_seconds", "corsac_cors_decisions_total",
+            "corsac_tls_handshakes_total", "corsac_limits_reached_total", "x"][..]),
+        name in prop::sample::select(&["s/a", "", "s/gone", "app", "http", "gone"][..]),
         words in prop::sample::select(&["200", "299", "99", "1000", "é", "", "0.001", "0.002",
-            "+Inf", "sum_us", "preflight ok enforce", "preflight ok", "E001", "E999"][..]),
+            "+Inf", "sum_us", "head", "1.3 TLS_X true", "1.3  true", "preflight ok enforce", "preflight ok", "E001", "E999"][..]),
         value in prop::sample::select(&["1", "-1", "1.5", "1e99", "18446744073709551615", "null",
             "\"1\"", "[]", "{\"a\": {}}", "99999999999999999999"][..]),
         times in 1..4,

@@ -76,8 +76,8 @@ impl Drop for Held {
     }
 }
 
-/// The series of a metric with one label. They are kept by the label's value beside the
-/// crate's own table, which gives numbers back as floats alone.
+/// The series of a metric with labels. They are kept by the labels' values, with spaces
+/// between, beside the crate's own table, which gives numbers back as floats alone.
 #[derive(Clone, Debug)]
 pub(super) struct Labelled<Table, Series> {
     table: Table,
@@ -93,16 +93,18 @@ impl<Table: Collector + Clone + 'static, Series: Clone> Labelled<Table, Series> 
         Box::new(self.table.clone())
     }
 
-    /// Every series that there is, by the value of its label.
+    /// Every series that there is, by the values of its labels, with spaces between.
     pub(super) fn all(&self) -> Vec<(Box<str>, Series)> {
         self.lock().iter().map(|(value, series)| (value.clone(), series.clone())).collect()
     }
 
-    fn get_or_make(&self, value: &str, make: impl FnOnce(&Table) -> Series) -> Series {
-        self.lock().entry(value.into()).or_insert_with(|| make(&self.table)).clone()
+    fn get_or_make(&self, values: &[&str], make: impl FnOnce(&Table) -> Series) -> Series {
+        let mut series = self.lock();
+        series.entry(values.join(" ").into()).or_insert_with(|| make(&self.table)).clone()
     }
 
-    /// For the start, a reload and the status, never for a request.
+    /// For the start, a reload, the status, a handshake and what is refused, never for a
+    /// request that is served.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Series>> {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,9 +118,9 @@ impl Counters {
         Self::new(definition.counters())
     }
 
-    /// The counter with this value of the label.
-    pub(super) fn with(&self, value: &str) -> Counter {
-        self.get_or_make(value, |table| Counter(table.with_label_values(&[value])))
+    /// The counter with these values of the labels.
+    pub(super) fn with(&self, values: &[&str]) -> Counter {
+        self.get_or_make(values, |table| Counter(table.with_label_values(values)))
     }
 }
 
@@ -132,6 +134,6 @@ impl Gauges {
 
     /// The gauge with this value of the label.
     pub(super) fn with(&self, value: &str) -> Gauge {
-        self.get_or_make(value, |table| Gauge(table.with_label_values(&[value])))
+        self.get_or_make(&[value], |table| Gauge(table.with_label_values(&[value])))
     }
 }

@@ -33,9 +33,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, Registry, TextEncoder};
+use prometheus::{Registry, TextEncoder};
 
 use self::counter::{Counters, Gauges};
+use self::definitions::Definition;
 use self::text::Text;
 
 pub use self::counter::{Counter, Gauge, Held};
@@ -58,6 +59,27 @@ pub const BUILD: &str = match option_env!("CORSAC_BUILD") {
     None => "release",
 };
 
+/// How many series another process may bring of a metric: more than there are listeners times
+/// words, and a bound.
+const SERIES_MAX: usize = 4096;
+
+/// Whether a label of a listener's counts can have this value.
+fn is_value(label: &str, value: &str) -> bool {
+    let is_of = |bytes: fn(u8) -> bool| !value.is_empty() && value.bytes().all(bytes);
+    match label {
+        "listener" => is_of(|byte| byte.is_ascii_graphic()),
+        "version" => matches!(value, "1.2" | "1.3"),
+        "cipher" => {
+            let is_of_ciphers =
+                |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            value.starts_with("TLS_") && is_of(is_of_ciphers)
+        }
+        "resumed" => matches!(value, "true" | "false"),
+        // A limit, or a reason.
+        _ => is_of(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+    }
+}
+
 /// All metrics of a process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -69,11 +91,11 @@ pub struct Metrics {
     snapshots: Gauge,
     refused: Counters,
     access_log_dropped: Counter,
-    limits_reached: IntCounterVec,
-    requests_refused: IntCounterVec,
-    handshakes: IntCounterVec,
-    handshake_failures: IntCounterVec,
-    proxy_headers_refused: IntCounterVec,
+    limits_reached: Counters,
+    requests_refused: Counters,
+    handshakes: Counters,
+    handshake_failures: Counters,
+    proxy_headers_refused: Counters,
     log_dropped: Counter,
     unrouted: Arc<RouteMetrics>,
     shown: Arc<Mutex<Shown>>,
@@ -92,11 +114,11 @@ impl Metrics {
             snapshots: Gauge::new(&definitions::CONFIG_SNAPSHOTS),
             refused: Counters::of(&definitions::CONFIG_REFUSED),
             access_log_dropped: Counter::new(&definitions::ACCESS_LOG_DROPPED),
-            limits_reached: definitions::LIMITS_REACHED.counters(),
-            requests_refused: definitions::REQUESTS_REFUSED.counters(),
-            handshakes: definitions::TLS_HANDSHAKES.counters(),
-            handshake_failures: definitions::TLS_HANDSHAKE_FAILURES.counters(),
-            proxy_headers_refused: definitions::PROXY_HEADERS_REFUSED.counters(),
+            limits_reached: Counters::of(&definitions::LIMITS_REACHED),
+            requests_refused: Counters::of(&definitions::REQUESTS_REFUSED),
+            handshakes: Counters::of(&definitions::TLS_HANDSHAKES),
+            handshake_failures: Counters::of(&definitions::TLS_HANDSHAKE_FAILURES),
+            proxy_headers_refused: Counters::of(&definitions::PROXY_HEADERS_REFUSED),
             log_dropped: Counter::new(&definitions::LOG_DROPPED),
             unrouted: Arc::new(RouteMetrics::new("", "")),
             shown: Arc::default(),
@@ -112,11 +134,11 @@ impl Metrics {
             metrics.snapshots.collector(),
             metrics.refused.collector(),
             metrics.access_log_dropped.collector(),
-            Box::new(metrics.limits_reached.clone()),
-            Box::new(metrics.requests_refused.clone()),
-            Box::new(metrics.handshakes.clone()),
-            Box::new(metrics.handshake_failures.clone()),
-            Box::new(metrics.proxy_headers_refused.clone()),
+            metrics.limits_reached.collector(),
+            metrics.requests_refused.collector(),
+            metrics.handshakes.collector(),
+            metrics.handshake_failures.collector(),
+            metrics.proxy_headers_refused.collector(),
             metrics.log_dropped.collector(),
         ];
         for collector in collectors {
@@ -211,29 +233,29 @@ impl Metrics {
 
     /// Counts that a client of this listener has reached a limit.
     pub fn limit_reached(&self, listener: &str, limit: Limit) {
-        self.limits_reached.with_label_values(&[listener, limit.as_str()]).inc();
+        self.limits_reached.with(&[listener, limit.as_str()]).add(1);
     }
 
     /// Counts a request of this listener that no route was asked for; `reason` is a word of
     /// a fixed set.
     pub fn request_refused(&self, listener: &str, reason: &'static str) {
-        self.requests_refused.with_label_values(&[listener, reason]).inc();
+        self.requests_refused.with(&[listener, reason]).add(1);
     }
 
     /// Counts a handshake of TLS on this listener.
     pub fn handshake(&self, listener: &str, version: &str, cipher: &str, is_resumed: bool) {
         let resumed = if is_resumed { "true" } else { "false" };
-        self.handshakes.with_label_values(&[listener, version, cipher, resumed]).inc();
+        self.handshakes.with(&[listener, version, cipher, resumed]).add(1);
     }
 
     /// Counts one that failed.
     pub fn handshake_failed(&self, listener: &str, why: HandshakeFailure) {
-        self.handshake_failures.with_label_values(&[listener, why.as_str()]).inc();
+        self.handshake_failures.with(&[listener, why.as_str()]).add(1);
     }
 
     /// Counts a connection that was closed for want of a PROXY protocol header.
     pub fn no_proxy_header(&self, listener: &str, why: NoProxyHeader) {
-        self.proxy_headers_refused.with_label_values(&[listener, why.as_str()]).inc();
+        self.proxy_headers_refused.with(&[listener, why.as_str()]).add(1);
     }
 
     /// Lines that corsac's own log lost.
@@ -261,7 +283,49 @@ impl Metrics {
     /// Counts configurations that were refused for a mistake with this code, and no more:
     /// also those that another process refused.
     pub(crate) fn count_refused(&self, code: &str, count: u64) {
-        self.refused.with(code).add(count);
+        self.refused.with(&[code]).add(count);
+    }
+
+    /// What is counted of listeners, by name.
+    fn of_listeners(&self) -> [(&'static Definition, &Counters); 5] {
+        [
+            (&definitions::LIMITS_REACHED, &self.limits_reached),
+            (&definitions::REQUESTS_REFUSED, &self.requests_refused),
+            (&definitions::TLS_HANDSHAKES, &self.handshakes),
+            (&definitions::TLS_HANDSHAKE_FAILURES, &self.handshake_failures),
+            (&definitions::PROXY_HEADERS_REFUSED, &self.proxy_headers_refused),
+        ]
+    }
+
+    /// The counts of one listener: by the metric's name, and by the values of its other labels,
+    /// with spaces between.
+    pub(crate) fn counts_of_listener(
+        &self,
+        listener: &str,
+    ) -> impl Iterator<Item = (&'static str, Vec<(String, u64)>)> {
+        self.of_listeners().into_iter().map(move |(metric, counters)| {
+            let all = counters.all().into_iter();
+            let of_it = all.filter_map(|(values, counter)| {
+                let words = values.strip_prefix(listener)?.strip_prefix(' ')?;
+                Some((words.to_owned(), counter.get()))
+            });
+            (metric.name, of_it.collect())
+        })
+    }
+
+    /// Counts `count` more of a listener, also of what another process has counted. What is
+    /// none of the metric's is not counted.
+    pub(crate) fn count_of_listener(&self, metric: &str, listener: &str, words: &str, count: u64) {
+        let values: Vec<&str> = std::iter::once(listener).chain(words.split(' ')).collect();
+        for (known, counters) in self.of_listeners() {
+            if known.name == metric
+                && values.len() == known.labels.len()
+                && known.labels.iter().zip(&values).all(|(label, value)| is_value(label, value))
+                && counters.all().len() < SERIES_MAX
+            {
+                counters.with(&values).add(count);
+            }
+        }
     }
 
     /// Configurations that were refused, by the codes of their mistakes.
