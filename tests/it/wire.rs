@@ -367,7 +367,10 @@ fn an_upstream_that_never_says_100_continue() {
                         Ok(read) => bytes.extend_from_slice(&piece[..read]),
                     }
                 }
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                // It closes, and says so: kept, the connection would be gone for the next one.
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                );
             });
         }
     });
