@@ -24,6 +24,7 @@ pub mod cors;
 pub mod diagnose;
 pub mod edits;
 pub mod http1;
+pub mod http2;
 pub mod metrics;
 pub mod proxy_protocol;
 pub mod refused;

@@ -263,7 +263,7 @@ fn is_path_and_query(text: &str) -> bool {
 }
 
 /// Whether this is `uri-host [ ":" port ]` (RFC 9110, 7.2), and no list of them.
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.strip_prefix(b"[") {
         Some(literal) => {
             let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
@@ -297,7 +297,7 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// `Content-Length` is digits alone (RFC 9110, 8.6), and not more than can be counted.
-fn digits(text: &[u8]) -> Option<u64> {
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

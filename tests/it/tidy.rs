@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The top-level modules from the bottom up. A module may name those of lower
 /// layers; an arrow within a layer is written down in [`SIDEWAYS`].
 const LAYERS: [&[&str]; 7] = [
-    &["certificate", "cors", "edits", "http1", "proxy_protocol", "route", "upstream"],
+    &["certificate", "cors", "edits", "http1", "http2", "proxy_protocol", "route", "upstream"],
     &["metrics", "refused", "diagnose", "config", "tls"],
     &["edge", "load", "snapshot", "explain", "diff", "carried"],
     &["proxy"],
@@ -19,8 +19,9 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Arrows within one layer. Together they must make no cycle.
-const SIDEWAYS: [(&str, &str); 7] = [
+const SIDEWAYS: [(&str, &str); 8] = [
     ("cors", "edits"),
+    ("http2", "http1"),
     ("route", "cors"),
     ("config", "diagnose"),
     ("load", "edge"),

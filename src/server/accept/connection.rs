@@ -32,8 +32,8 @@ use tokio::{
 };
 
 use super::{
-    clock::Clock, connections::Open, linger::linger, outgoing::Outgoing, rate::Rate,
-    socket::acknowledged, taking::Taking, transport::Transport,
+    connections::Open, linger::linger, outgoing::Outgoing, socket::acknowledged,
+    transport::Transport, waits::Waits,
 };
 use crate::{
     config::ClientLimits,
@@ -86,23 +86,6 @@ enum Inbound {
     Whole,
     /// Where it ends cannot be known any more.
     Lost,
-}
-
-/// What is waited for, and since when.
-#[derive(Debug, Default)]
-struct Waits {
-    clock: Clock,
-    /// For the client to send.
-    receiving: Option<Instant>,
-    /// For the client to take what is written.
-    sending: Option<Taking>,
-    /// For an upstream: [`Awaited::stage`](crate::proxy::Awaited::stage), and since when.
-    answer: Option<(u32, Instant)>,
-    /// The client of this request asked whether it may send its body, and no answer came yet.
-    to_continue: bool,
-    rate: Rate,
-    /// Of a tunnel: when a byte passed.
-    tunnel: Option<Instant>,
 }
 
 /// What became of waiting for a request.
@@ -189,7 +172,7 @@ impl Connection {
     /// timer runs: see [`Connections`](super::connections::Connections).
     pub(super) async fn next(&mut self, stopped: &mut watch::Receiver<bool>) -> Next {
         self.inbound = Inbound::Between;
-        self.waits.receiving = None;
+        self.waits.expects_another();
         let mut head = mem::take(&mut self.ahead);
         let Self { stream: Some(stream), open: Some(open), limits, .. } = self else {
             return Next::End;
@@ -280,9 +263,7 @@ impl Connection {
             }
         };
         self.wire.begin();
-        self.waits.to_continue = found.expects_continue;
-        self.waits.answer = None;
-        self.waits.rate = Rate::default();
+        self.waits.begin(found.expects_continue);
         Next::Request(head)
     }
 
@@ -391,33 +372,13 @@ impl Connection {
 
     /// The client sends nothing just now, though it should.
     fn poll_receiving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The client waits for a word of the upstream's, so the upstream is late.
-        if self.waits.to_continue && self.wire.awaited().is_some() {
-            return self.poll_answer(cx);
-        }
-        let since = *self.waits.receiving.get_or_insert_with(Instant::now);
-        ready!(self.waits.clock.poll(since + self.limits.body_idle, cx));
-        self.end(Limit::BodyIdle)
+        let ended = ready!(self.waits.poll_receiving(cx, &self.wire, &self.limits));
+        Poll::Ready(Err(self.ended(ended)))
     }
 
     /// Bytes of a body have come.
     fn received(&mut self, bytes: u64) -> io::Result<()> {
-        self.goes_on();
-        let waited = self.waits.receiving.take().map_or(Duration::ZERO, |since| since.elapsed());
-        match self.limits.body_rate {
-            Some(least) if self.waits.rate.is_below(least, waited, bytes) => {
-                Err(self.reached(Limit::BodyRate))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The client waits no longer for a word: it has one, or sends without. How long the
-    /// upstream took to say it is no part of how long its answer takes.
-    fn goes_on(&mut self) {
-        if mem::take(&mut self.waits.to_continue) {
-            self.waits.answer = None;
-        }
+        self.waits.received(bytes, &self.limits).map_err(|ended| self.ended(ended))
     }
 
     /// The request is whole, so the upstream is waited for. Looks whether the client is
@@ -438,14 +399,8 @@ impl Connection {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(awaited) = self.wire.awaited() else { return Poll::Pending };
-        let since = match self.waits.answer {
-            Some((stage, since)) if stage == awaited.stage => since,
-            _ => Instant::now(),
-        };
-        self.waits.answer = Some((awaited.stage, since));
-        ready!(self.waits.clock.poll(since + awaited.limit, cx));
-        Poll::Ready(Err(Ended::Answer.into_error()))
+        let ended = ready!(self.waits.poll_answer(cx, &self.wire));
+        Poll::Ready(Err(self.ended(ended)))
     }
 
     /// Passes on what a client sends after its connection was upgraded.
@@ -458,12 +413,11 @@ impl Connection {
         }
         match self.poll_stream(cx, buf) {
             Poll::Pending => {
-                let since = *self.waits.tunnel.get_or_insert_with(Instant::now);
-                ready!(self.waits.clock.poll(since + self.limits.tunnel_idle, cx));
-                self.end(Limit::TunnelIdle)
+                let ended = ready!(self.waits.poll_tunnel(cx, &self.limits));
+                Poll::Ready(Err(self.ended(ended)))
             }
             Poll::Ready(read) => {
-                self.waits.tunnel = None;
+                self.waits.passed();
                 Poll::Ready(read)
             }
         }
@@ -483,38 +437,23 @@ impl Connection {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Poll::Ready(written) = written {
-            self.waits.sending = None;
-            self.waits.tunnel = None;
-            // Interim answers do not extend the time of the final one.
-            if self.wire.is_answered() {
-                self.waits.answer = None;
-            }
-            self.goes_on();
+            self.waits.sent(&self.wire);
             return Poll::Ready(written);
         }
         let taken = || self.stream.as_ref().and_then(|stream| acknowledged(stream.socket()));
-        let limit = self.limits.send;
-        let taking =
-            self.waits.sending.get_or_insert_with(|| Taking::new(taken(), Instant::now(), limit));
-        loop {
-            ready!(self.waits.clock.poll(taking.next_look(), cx));
-            if taking.is_over(taken(), Instant::now(), limit) {
-                break;
-            }
-        }
+        let ended = ready!(self.waits.poll_sending(cx, &self.limits, taken));
         // A client that takes nothing is told nothing.
         self.inbound = Inbound::Between;
         self.ahead.clear();
-        Poll::Ready(Err(self.reached(Limit::Send)))
+        Poll::Ready(Err(self.ended(ended)))
     }
 
-    fn end<T>(&mut self, limit: Limit) -> Poll<io::Result<T>> {
-        Poll::Ready(Err(self.reached(limit)))
-    }
-
-    fn reached(&self, limit: Limit) -> io::Error {
-        self.metrics.limit_reached(self.wire.listener(), limit);
-        Ended::Limit(limit).into_error()
+    /// Counts why a request ends, and says so to Pingora.
+    fn ended(&self, ended: Ended) -> io::Error {
+        if let Ended::Limit(limit) = ended {
+            self.metrics.limit_reached(self.wire.listener(), limit);
+        }
+        ended.into_error()
     }
 }
 

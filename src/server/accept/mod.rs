@@ -17,4 +17,5 @@ mod socket;
 pub(in crate::server) mod sockets;
 mod taking;
 mod transport;
+mod waits;
 pub(in crate::server) mod workers;
