@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::certificates::{Certificates, Tls};
 use super::decode::{Placed, Reader};
+use super::http2::{self, Http2};
 use super::limits::{self, ClientLimits};
 use super::networks;
 use super::notes::Notes;
@@ -27,6 +28,8 @@ pub struct Listener {
     pub limits: Arc<ClientLimits>,
     /// `tls`; `None`: in the clear.
     pub tls: Option<Tls>,
+    /// `protocols` and `h2`; `None`: HTTP/1.1 alone.
+    pub h2: Option<Http2>,
     /// `redirect_https`: the port to which clients are sent that come in the clear.
     pub redirect_https: Option<u16>,
     /// `proxy_protocol`: who must say whom a connection comes from; never empty.
@@ -81,10 +84,12 @@ fn listener<'t>(
     }
     let limits = limits::of_listener(table.table("limits"), limits);
     let tls = certificates.of_listener(&mut table);
+    let h2 = http2::read(&mut table, tls.is_some());
     let proxy_protocol = proxies(&mut table);
     let redirect_https = redirect_https(&mut table, tls.is_some());
     let (name, place) = (table.key.into(), table.place);
-    let listener = Listener { name, place, addresses, limits, tls, redirect_https, proxy_protocol };
+    let listener =
+        Listener { name, place, addresses, limits, tls, h2, redirect_https, proxy_protocol };
     table.finish();
     listener
 }

@@ -198,6 +198,7 @@ fn listener(
             addresses,
             limits: _,
             tls: _,
+            h2: _,
             redirect_https: _,
             proxy_protocol: _,
         } = listener;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE,
 };
 
 /// How long a client may send at twice the rate that it may keep up.

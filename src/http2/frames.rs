@@ -14,16 +14,24 @@ pub struct Frame {
     pub code: Option<u32>,
 }
 
+/// A piece of a body (RFC 9113, 6.1).
 pub const DATA: u8 = 0;
+/// A request begins, or ends with trailers (6.2).
 pub const HEADERS: u8 = 1;
+/// Once an order of streams (6.3).
 pub const PRIORITY: u8 = 2;
+/// A request, or its answer, is not wanted any more (6.4).
 pub const RST_STREAM: u8 = 3;
+/// What its sender takes (6.5).
 pub const SETTINGS: u8 = 4;
+/// Its sender has room for more (6.9).
 pub const WINDOW_UPDATE: u8 = 8;
+/// More of a block of headers (6.10).
 pub const CONTINUATION: u8 = 9;
 
-/// Flags of [`DATA`] and [`HEADERS`], and of [`HEADERS`] and [`CONTINUATION`].
+/// A flag of [`DATA`] and [`HEADERS`]: the stream has no more.
 pub const END_STREAM: u8 = 1;
+/// A flag of [`HEADERS`] and [`CONTINUATION`]: the block has no more.
 pub const END_HEADERS: u8 = 4;
 
 const HEAD_BYTES: usize = 9;
@@ -86,20 +94,22 @@ impl Frames {
     }
 
     fn read(&self) -> Frame {
-        let [a, b, c, kind, flags, stream @ .., e, f, g, h] = self.head;
+        let [length @ .., _, _, _, _, _, _, _, _, _, _] = self.head;
+        let [_, _, _, kind, flags, stream @ .., _, _, _, _] = self.head;
+        let [_, _, _, _, _, _, _, _, _, code @ ..] = self.head;
         Frame {
             kind,
             flags,
             stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
-            length: u32::from_be_bytes([0, a, b, c]),
-            code: (self.have > HEAD_BYTES).then(|| u32::from_be_bytes([e, f, g, h])),
+            length: length.into_iter().fold(0, |length, byte| length << 8 | u32::from(byte)),
+            code: (self.have > HEAD_BYTES).then(|| u32::from_be_bytes(code)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
     use proptest::prelude::*;
 

@@ -112,7 +112,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
     use http::{HeaderName, Request};
     use proptest::prelude::*;
@@ -122,7 +122,9 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { size: 4_096, headers: 20, target: 100 };
 
-    fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Option<Parts> {
+    type Fields<'f> = &'f [(&'f str, &'f str)];
+
+    fn parts(method: &str, uri: &str, fields: Fields<'_>) -> Option<Parts> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             let (name, value) = (HeaderName::try_from(*name), HeaderValue::from_str(value));
@@ -131,7 +133,7 @@ mod tests {
         Some(request.body(()).ok()?.into_parts().0)
     }
 
-    fn settled(method: &str, uri: &str, fields: &[(&str, &str)]) -> Result<Parts, Malformed> {
+    fn settled(method: &str, uri: &str, fields: Fields<'_>) -> Result<Parts, Malformed> {
         let mut parts = parts(method, uri, fields).unwrap();
         settle(&mut parts, &LIMITS).map(|()| parts)
     }
@@ -142,7 +144,7 @@ mod tests {
         let long = format!("https://a.example/{}", "a".repeat(100));
         let many: Vec<_> = (0..21).map(|_| ("a", "b")).collect();
         #[rustfmt::skip]
-        let cases: &[(&str, &str, &[(&str, &str)], Malformed)] = &[
+        let cases: &[(&str, &str, Fields<'_>, Malformed)] = &[
             ("CONNECT", "a.example:443",         &[],                                Malformed::Connect),
             ("GET",     "ftp://a.example/",      &[],                                Malformed::Target),
             ("GET",     &long,                   &[],                                Malformed::TargetTooLong),

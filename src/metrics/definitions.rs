@@ -74,6 +74,8 @@ definitions! {
         "Handshakes of TLS, by what was agreed on.";
     TLS_HANDSHAKE_FAILURES = Counter "corsac_tls_handshake_failures_total" ["listener", "reason"]
         "Handshakes of TLS that failed.";
+    H2_CONNECTIONS_ENDED = Counter "corsac_h2_connections_ended_total" ["listener", "reason"]
+        "Connections of HTTP/2 that were ended for what their client sent.";
     PROXY_HEADERS_REFUSED = Counter "corsac_proxy_headers_refused_total" ["listener", "reason"]
         "Connections that were closed for want of a PROXY protocol header.";
     CERTIFICATE_NOT_BEFORE = Gauge "corsac_certificate_not_before_timestamp_seconds" ["certificate"]

@@ -5,6 +5,8 @@
 pub enum Limit {
     /// `head`
     Head,
+    /// `handshake`
+    Handshake,
     /// `head_size`, or `headers`
     HeadSize,
     /// `target`
@@ -21,6 +23,8 @@ pub enum Limit {
     Linger,
     /// `requests`
     Requests,
+    /// `h2.streams`
+    Streams,
     /// `connections`
     Connections,
     /// `connections_per_client`
@@ -35,6 +39,7 @@ impl Limit {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",
+            Self::Handshake => "handshake",
             Self::HeadSize => "head_size",
             Self::Target => "target",
             Self::BodyIdle => "body_idle",
@@ -43,6 +48,7 @@ impl Limit {
             Self::TunnelIdle => "tunnel_idle",
             Self::Linger => "linger",
             Self::Requests => "requests",
+            Self::Streams => "streams",
             Self::Connections => "connections",
             Self::ConnectionsPerClient => "connections_per_client",
             Self::Descriptors => "descriptors",

@@ -35,6 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus::core::Collector;
 use prometheus::{Registry, TextEncoder};
 
+use crate::http2::Flood;
+
 use self::counter::{Counters, Gauges};
 use self::definitions::Definition;
 use self::text::Text;
@@ -95,6 +97,7 @@ pub struct Metrics {
     requests_refused: Counters,
     handshakes: Counters,
     handshake_failures: Counters,
+    h2_connections_ended: Counters,
     proxy_headers_refused: Counters,
     log_dropped: Counter,
     unrouted: Arc<RouteMetrics>,
@@ -118,6 +121,7 @@ impl Metrics {
             requests_refused: Counters::of(&definitions::REQUESTS_REFUSED),
             handshakes: Counters::of(&definitions::TLS_HANDSHAKES),
             handshake_failures: Counters::of(&definitions::TLS_HANDSHAKE_FAILURES),
+            h2_connections_ended: Counters::of(&definitions::H2_CONNECTIONS_ENDED),
             proxy_headers_refused: Counters::of(&definitions::PROXY_HEADERS_REFUSED),
             log_dropped: Counter::new(&definitions::LOG_DROPPED),
             unrouted: Arc::new(RouteMetrics::new("", "")),
@@ -125,7 +129,7 @@ impl Metrics {
         };
         let build = definitions::BUILD_INFO.gauges();
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), REVISION, BUILD]).set(1);
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(build),
             metrics.in_flight.collector(),
             metrics.connections.collector(),
@@ -138,6 +142,7 @@ impl Metrics {
             metrics.requests_refused.collector(),
             metrics.handshakes.collector(),
             metrics.handshake_failures.collector(),
+            metrics.h2_connections_ended.collector(),
             metrics.proxy_headers_refused.collector(),
             metrics.log_dropped.collector(),
         ];
@@ -253,6 +258,11 @@ impl Metrics {
         self.handshake_failures.with(&[listener, why.as_str()]).add(1);
     }
 
+    /// A connection of HTTP/2 is ended.
+    pub fn http2_ended(&self, listener: &str, why: Flood) {
+        self.h2_connections_ended.with(&[listener, why.as_str()]).add(1);
+    }
+
     /// Counts a connection that was closed for want of a PROXY protocol header.
     pub fn no_proxy_header(&self, listener: &str, why: NoProxyHeader) {
         self.proxy_headers_refused.with(&[listener, why.as_str()]).add(1);
@@ -287,12 +297,13 @@ impl Metrics {
     }
 
     /// What is counted of listeners, by name.
-    fn of_listeners(&self) -> [(&'static Definition, &Counters); 5] {
+    fn of_listeners(&self) -> [(&'static Definition, &Counters); 6] {
         [
             (&definitions::LIMITS_REACHED, &self.limits_reached),
             (&definitions::REQUESTS_REFUSED, &self.requests_refused),
             (&definitions::TLS_HANDSHAKES, &self.handshakes),
             (&definitions::TLS_HANDSHAKE_FAILURES, &self.handshake_failures),
+            (&definitions::H2_CONNECTIONS_ENDED, &self.h2_connections_ended),
             (&definitions::PROXY_HEADERS_REFUSED, &self.proxy_headers_refused),
         ]
     }

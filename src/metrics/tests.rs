@@ -12,6 +12,7 @@ use prometheus_parse::{Scrape, Value};
 use super::*;
 use crate::cors::{Kind, Mode, Overridden, Reason};
 use crate::edits::HeaderEdits;
+use crate::http2::Flood;
 
 fn scrape(metrics: &Metrics) -> Scrape {
     Scrape::parse(metrics.render().lines().map(|line| Ok(line.to_owned()))).unwrap()
@@ -90,6 +91,7 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     metrics.config_refused(["E102", "E001", "E102"]);
     metrics.limit_reached("http", Limit::Head);
     metrics.handshake("https", "1.3", "TLS13_AES_128_GCM_SHA256", false);
+    metrics.http2_ended("https", Flood::Resets);
     metrics.no_proxy_header("https", NoProxyHeader::Empty);
     metrics.handshake_failed("https", HandshakeFailure::Alert);
     metrics.request_refused("http", "head_malformed");

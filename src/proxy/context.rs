@@ -3,12 +3,17 @@
 use std::{mem, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use pingora_core::protocols::SocketDigest;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{answer, attempts::Attempts, records::Record, wire::Secured};
+use super::{
+    answer,
+    attempts::Attempts,
+    records::Record,
+    wire::{self, Secured, Wire},
+};
 use crate::{
     config::{Config, Route, Upstream},
     cors::{Judgement, Kind, Reason},
@@ -39,15 +44,36 @@ pub struct Context {
     /// Where it is noted that the request has ended.
     pub(super) record: Record,
     /// What the client asked, if it went upstream and is not in the access log yet.
-    pub(super) unwritten: Option<RawHead>,
+    pub(super) unwritten: Option<Unwritten>,
 }
 
-/// A request's head as it came, and its client: for the access log, which reads them when
-/// the session is gone. Shares the session's memory.
+/// A request's head, and its client: for the access log, which reads them when the session is
+/// gone.
 #[derive(Debug)]
-pub(super) struct RawHead {
-    pub(super) raw: Bytes,
+pub(super) struct Unwritten {
+    pub(super) head: KeptHead,
     pub(super) client: Option<Arc<SocketDigest>>,
+}
+
+/// A head that outlives its session, and shares its memory.
+#[derive(Debug)]
+pub(super) enum KeptHead {
+    /// As it came.
+    Http1(Bytes),
+    Http2(Box<Http2Head>),
+}
+
+/// What of a head over HTTP/2 is logged.
+#[derive(Debug)]
+pub(super) struct Http2Head {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) origin: Option<HeaderValue>,
+    pub(super) referer: Option<HeaderValue>,
+    pub(super) user_agent: Option<HeaderValue>,
+    /// Knows whether the client has reset the request.
+    pub(super) wire: Option<Arc<Wire>>,
 }
 
 /// What of the request itself goes into its answer.
@@ -208,11 +234,37 @@ impl Context {
     }
 }
 
-impl RawHead {
-    pub(super) fn of(session: &Session) -> Option<Self> {
-        let session = session.as_downstream().as_http1()?;
-        let client = session.digest().socket_digest.clone();
-        Some(Self { raw: session.get_headers_raw_bytes(), client })
+impl Unwritten {
+    pub(super) fn of(session: &Session) -> Self {
+        let downstream = session.as_downstream();
+        let client = downstream.digest().and_then(|digest| digest.socket_digest.clone());
+        let head = match downstream.as_http1() {
+            Some(session) => KeptHead::Http1(session.get_headers_raw_bytes()),
+            None => KeptHead::Http2(Box::new(Http2Head::of(session))),
+        };
+        Self { head, client }
+    }
+
+    /// Whether it is known that the client wanted no answer any more.
+    pub(super) fn is_left(&self) -> bool {
+        let KeptHead::Http2(head) = &self.head else { return false };
+        head.wire.as_ref().is_some_and(|wire| wire.is_left())
+    }
+}
+
+impl Http2Head {
+    fn of(session: &Session) -> Self {
+        let head = session.req_header();
+        let header = |name: HeaderName| head.headers.get(name).cloned();
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: header(header::HOST),
+            origin: header(header::ORIGIN),
+            referer: header(header::REFERER),
+            user_agent: header(header::USER_AGENT),
+            wire: wire::of_stream(session).cloned(),
+        }
     }
 }
 

@@ -10,13 +10,17 @@ use crate::edge::Cause;
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let Some(head) = self.unwritten.take() else { return };
+        let Some(unwritten) = self.unwritten.take() else { return };
         let is_bug = std::thread::panicking();
-        self.decided.cause = Some(if is_bug { Cause::Internal } else { Cause::CutOff });
+        self.decided.cause = Some(match is_bug {
+            true => Cause::Internal,
+            false if unwritten.is_left() => Cause::ClientFailed,
+            false => Cause::CutOff,
+        });
         let totals = Totals::of_context(self);
         count::ended(&totals, self);
         if let Some(access_log) = &self.record.access_log {
-            access_log.write(&Line::cut_off(&head, &totals, self));
+            access_log.write(&Line::cut_off(&unwritten, &totals, self));
         }
     }
 }
@@ -40,7 +44,7 @@ mod tests {
         config::LogFormat,
         metrics::Metrics,
         proxy::{
-            context::RawHead,
+            context::{KeptHead, Unwritten},
             log::{AccessLogQueue, Lines},
             records::Records,
         },
@@ -52,7 +56,8 @@ mod tests {
         let (access_log, lines) = AccessLogQueue::new(LogFormat::Json, dropped);
         let metrics = Metrics::new();
         let mut ctx = Context::new(Records::new(metrics.clone(), Some(access_log)).record());
-        ctx.unwritten = Some(RawHead { raw: Bytes::from_static(head.as_bytes()), client: None });
+        let head = KeptHead::Http1(Bytes::from_static(head.as_bytes()));
+        ctx.unwritten = Some(Unwritten { head, client: None });
         (ctx, lines, metrics)
     }
 

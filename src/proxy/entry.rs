@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use pingora_proxy::Session;
 
 use super::{
-    context::{Context, RawHead},
+    context::{Context, KeptHead, Unwritten},
     count::Totals,
     line::{Chosen, Line, Plain},
 };
@@ -30,18 +30,36 @@ impl<'r> Line<'r> {
     }
 
     /// The line of a request that was cut off, so that its session is gone.
-    pub(super) fn cut_off(head: &'r RawHead, totals: &Totals, ctx: &'r Context) -> Self {
-        let RequestLine { method, target } = RequestLine::of(&head.raw);
-        let header = |name: HeaderName| line_of(&head.raw, &name).map(Chosen);
-        Self {
-            client: head.client.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().copied()),
-            method: method.map(word),
-            host: header(header::HOST),
-            path: target.map(|target| Chosen(target).without_query()),
-            origin: header(header::ORIGIN),
-            referer: header(header::REFERER),
-            user_agent: header(header::USER_AGENT),
+    pub(super) fn cut_off(unwritten: &'r Unwritten, totals: &Totals, ctx: &'r Context) -> Self {
+        let client = unwritten.client.as_ref();
+        let line = Self {
+            client: client.and_then(|socket| socket.peer_addr()?.as_inet().copied()),
             ..Self::of(totals, ctx)
+        };
+        match &unwritten.head {
+            KeptHead::Http1(head) => {
+                let RequestLine { method, target } = RequestLine::of(head);
+                let header = |name: HeaderName| line_of(head, &name).map(Chosen);
+                Self {
+                    method: method.map(word),
+                    host: header(header::HOST),
+                    path: target.map(|target| Chosen(target).without_query()),
+                    origin: header(header::ORIGIN),
+                    referer: header(header::REFERER),
+                    user_agent: header(header::USER_AGENT),
+                    ..line
+                }
+            }
+            KeptHead::Http2(head) => Self {
+                method: Some(word(head.method.as_str())),
+                host: head.host.as_ref().map(chosen),
+                path: Some(Chosen(head.uri.path().as_bytes())),
+                version: Version::HTTP_2,
+                origin: head.origin.as_ref().map(chosen),
+                referer: head.referer.as_ref().map(chosen),
+                user_agent: head.user_agent.as_ref().map(chosen),
+                ..line
+            },
         }
     }
 

@@ -24,6 +24,7 @@ mod reply;
 mod request_id;
 mod self_check;
 mod wire;
+mod written;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
@@ -44,9 +45,10 @@ pub use log::{AccessLogQueue, Lines};
 pub use refuse::{Refuser, Unread};
 pub use self_check::{Asking, SelfCheck};
 pub use wire::{Awaited, Ended, FindWire, Secured, Wire};
+pub use written::Written;
 
 use attempts::Broken;
-use context::{Decided, Identity, RawHead, Served, Serving};
+use context::{Decided, Identity, Served, Serving, Unwritten};
 use count::Totals;
 use records::{Both, Records};
 
@@ -134,9 +136,7 @@ impl ProxyHttp for Proxy {
         };
         let (upstream, path, cause, reply) = match decision.step {
             Step::Forward { upstream, path } => (Some(upstream), path, None, None),
-            Step::Reply(reply) => {
-                (None, None, Some(reply.cause), Some(reply::Written::new(&reply)))
-            }
+            Step::Reply(reply) => (None, None, Some(reply.cause), Some(Written::new(&reply))),
         };
         let (cors, judgement) = (decision.cors, decision.judgement);
         let serving = match decision.route {
@@ -151,7 +151,7 @@ impl ProxyHttp for Proxy {
                 let is_old = session.req_header().version < Version::HTTP_11;
                 session.as_downstream_mut().set_ignore_info_resp(is_old);
                 plain::forget_case(session.req_header_mut());
-                ctx.unwritten = RawHead::of(session);
+                ctx.unwritten = Some(Unwritten::of(session));
                 Ok(false)
             }
             Some(mut reply) => {

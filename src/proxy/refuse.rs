@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use super::{
     line::{Chosen, Line, Plain},
     log::AccessLogQueue,
-    reply::Written,
     request_id,
     wire::Secured,
+    written::Written,
 };
 use crate::{
     edge::{Cause, Reply},
-    http1::{Malformed, head::RequestLine},
+    http1::Malformed,
     metrics::{Limit, Metrics},
     snapshot::Lender,
 };
@@ -38,8 +38,11 @@ pub struct Refuser {
 pub struct Unread<'h> {
     /// What is wrong with it; `None`: it did not come in time.
     pub why: Option<Malformed>,
-    /// As much of it as came.
-    pub head: &'h [u8],
+    /// Its method, if it can be told.
+    pub method: Option<&'h str>,
+    /// Its target, if it can be told.
+    pub target: Option<&'h [u8]>,
+    pub version: Version,
     /// The address of its client.
     pub client: Option<SocketAddr>,
     /// Since it began.
@@ -70,9 +73,15 @@ impl Refuser {
         self.metrics.limit_reached(&self.listener, limit);
     }
 
-    /// The answer, as bytes. After it the connection is over.
+    /// Counts a request of HTTP/2 that was malformed, so that there is no more of it than a
+    /// reset.
+    pub fn malformed(&self) {
+        self.metrics.request_refused(&self.listener, Cause::HeadMalformed.as_str());
+    }
+
+    /// The answer.
     #[must_use]
-    pub fn answer(&self, unread: &Unread<'_>) -> Vec<u8> {
+    pub fn answer(&self, unread: &Unread<'_>) -> Written {
         let (status, cause, limit) = judge(unread.why);
         self.metrics.request_refused(&self.listener, cause.as_str());
         if let Some(limit) = limit {
@@ -90,7 +99,7 @@ impl Refuser {
         if let (Some(snapshots), Some(id)) = (&self.snapshots, id) {
             answer.insert(snapshots.load().config().request_id.header.clone(), id);
         }
-        answer.into_bytes()
+        answer
     }
 }
 
@@ -117,15 +126,14 @@ fn judge(why: Option<Malformed>) -> (StatusCode, Cause, Option<Limit>) {
 }
 
 fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'_>) -> Line<'r> {
-    let RequestLine { method, target } = RequestLine::of(unread.head);
     Line {
         time: Timestamp::now(),
         request_id: id.map(|id| Plain(id.as_bytes())),
         client: unread.client,
-        method: method.map(|method| Plain(method.as_bytes())),
+        method: unread.method.map(|method| Plain(method.as_bytes())),
         host: None,
-        path: target.map(|target| Chosen(target).without_query()),
-        version: Version::HTTP_11,
+        path: unread.target.map(|target| Chosen(target).without_query()),
+        version: unread.version,
         route: None,
         status: Some(reply.status.as_u16()),
         bytes_in: 0,

@@ -1,14 +1,6 @@
 //! Every response that corsac makes itself, and the headers of all others.
 
-use std::{fmt::Display, io::Write as _, time::SystemTime};
-
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH},
-    response,
-};
-use jiff::Timestamp;
+use http::{HeaderMap, Method, StatusCode};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -17,63 +9,17 @@ use super::{
     context::Context,
     explanation,
     wire::Wire,
+    written::Written,
 };
 use crate::edge::{self, Cause, Reply};
 
 /// Headers that most responses get: the id, and four of CORS.
 const ADDED: usize = 5;
 
-/// A reply in the form in which Pingora writes it.
-#[derive(Debug)]
-pub(super) struct Written {
-    head: response::Parts,
-    body: Bytes,
-    is_complete: bool,
-    closes: bool,
-}
-
 impl Written {
-    /// Makes the head: what was prebuilt, and the few headers of this reply alone.
-    pub(super) fn new(reply: &Reply<'_>) -> Self {
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        parts.status = reply.status;
-        if let Some(prebuilt) = reply.prebuilt {
-            parts.headers.clone_from(prebuilt);
-        }
-        reply.edits.apply(&mut parts.headers);
-        if !reply.complete && may_have_body(reply.status) {
-            parts.headers.insert(CONTENT_LENGTH, reply.body.len().into());
-        }
-        let Reply { complete, closes, body, .. } = *reply;
-        Self { head: parts, body: Bytes::copy_from_slice(body), is_complete: complete, closes }
-    }
-
     /// Adds what every response has; see [`finish`].
     pub(super) fn finish(&mut self, ctx: &Context) {
         finish(ctx, &mut self.head.headers, self.is_complete);
-    }
-
-    /// Adds a header.
-    pub(super) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
-        self.head.headers.insert(name, value);
-    }
-
-    /// As bytes, for where Pingora has written another head already, or has no session.
-    /// After it the connection is over.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let Self { mut head, body, is_complete: _, closes: _ } = self;
-        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        let mut bytes = Vec::with_capacity(512);
-        // Writing to memory cannot fail.
-        let _ = write!(bytes, "HTTP/1.1 {}\r\nDate: {}\r\n", head.status, httpdate());
-        for (name, value) in &head.headers {
-            let _ = write!(bytes, "{name}: ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&body);
-        bytes
     }
 
     /// Writes it. The connection stays open if it may, and the request's body was read.
@@ -91,12 +37,6 @@ impl Written {
         }
         Ok(())
     }
-}
-
-/// Now, as RFC 9110, 5.6.7 writes it.
-fn httpdate() -> impl Display {
-    let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-    now.strftime("%a, %d %b %Y %H:%M:%S GMT")
 }
 
 /// Finishes a response: the id, what its route does, and why, if that was asked.
@@ -133,7 +73,7 @@ pub(super) fn replace(wire: &Wire, ctx: &mut Context, status: StatusCode, cause:
     ctx.status = Some(status);
     let mut reply = Written::new(&Reply::failure(status, cause));
     reply.finish(ctx);
-    wire.replace(reply.into_bytes());
+    wire.replace(reply);
 }
 
 /// Answers a request that failed, unless an answer has begun. Returns the status

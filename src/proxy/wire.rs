@@ -19,6 +19,7 @@ use http::StatusCode;
 use pingora_core::Error;
 use pingora_proxy::Session;
 
+use super::written::Written;
 use crate::{http1::chunked::MalformedChunks, metrics::Limit};
 
 /// No answer is waited for, or it may take as long as it will.
@@ -41,7 +42,9 @@ pub struct Wire {
     /// The answer that is being written can still be taken back.
     held: AtomicBool,
     /// What is to be written in its place.
-    instead: Mutex<Option<Vec<u8>>>,
+    instead: Mutex<Option<Written>>,
+    /// The client wants no answer any more.
+    is_left: AtomicBool,
 }
 
 /// What TLS says of a connection.
@@ -82,7 +85,15 @@ impl Wire {
             stage: AtomicU32::new(0),
             held: AtomicBool::new(false),
             instead: Mutex::default(),
+            is_left: AtomicBool::new(false),
         }
+    }
+
+    /// Of another request on the same connection, beside this one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let Self { listener, secured, .. } = self;
+        Self { secured: secured.clone(), ..Self::new(Arc::clone(listener), None) }
     }
 
     /// The listener's name.
@@ -144,14 +155,24 @@ impl Wire {
 
     /// Takes an answer back that is held, and leaves this one to be written in its place
     /// when the connection is shut down.
-    pub(super) fn replace(&self, answer: Vec<u8>) {
+    pub(super) fn replace(&self, answer: Written) {
         *self.instead.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
     /// What is to be written in place of what is held.
     #[must_use]
-    pub fn replaced(&self) -> Option<Vec<u8>> {
+    pub fn replaced(&self) -> Option<Written> {
         self.instead.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The client has reset its request, which is to be dropped.
+    pub fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has reset its request.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
     }
 
     /// What is awaited of an upstream, once the request was sent whole.
@@ -175,9 +196,20 @@ impl Wire {
     }
 }
 
-/// The wire of the connection that a request came on.
+/// The wire of the connection that a request came on; over HTTP/2 each request has its own.
 pub(super) fn of(session: &Session, find: FindWire) -> Option<&Wire> {
-    find(session.as_downstream().stream()?.as_any())
+    let downstream = session.as_downstream();
+    match downstream.stream() {
+        Some(stream) => find(stream.as_any()),
+        None => of_stream(session).map(AsRef::as_ref),
+    }
+}
+
+/// The wire of a request over HTTP/2. It comes as what Pingora keeps for whoever made the
+/// session.
+pub(super) fn of_stream(session: &Session) -> Option<&Arc<Wire>> {
+    let proxy = session.as_downstream().digest()?.proxy_digest.as_ref()?;
+    proxy.user_data.as_ref()?.downcast_ref()
 }
 
 /// Why a connection ends a request: in its errors, where `Ended::of` finds it.

@@ -39,8 +39,16 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
     };
     let mut changes = Vec::new();
     for listener in &config.listeners {
-        let Listener { name, place, addresses, limits: _, tls, redirect_https: _, proxy_protocol } =
-            listener;
+        let Listener {
+            name,
+            place,
+            addresses,
+            limits: _,
+            tls,
+            h2: _,
+            redirect_https: _,
+            proxy_protocol,
+        } = listener;
         let other = find(running, name);
         if other.as_ref().is_none_or(|other| other.addresses != *addresses) {
             changes.push((format!("listeners.{name}"), Some(*place)));

@@ -234,6 +234,7 @@ impl RunningServer {
                 limits: Arc::clone(&listener.limits),
                 proxies: listener.proxy_protocol.clone(),
                 tls: index.and_then(|index| serving.tls(index)).cloned(),
+                h2: listener.h2,
             })
         });
         let (connections, metrics) = (&self.connections, &self.state.metrics);

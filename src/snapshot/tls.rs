@@ -11,13 +11,17 @@ use rustls::{
 
 use crate::{
     certificate::Names,
-    config::{Config, Tls, TlsVersion},
+    config::{Config, Listener, Tls, TlsVersion},
     tls::{certified, provider, tickets},
 };
 
 /// Tickets that a TLS 1.3 client gets at the end of a handshake: one for each of two
 /// connections that a page opens at once.
 const TICKETS: usize = 2;
+
+/// What is spoken over TLS, as clients and servers agree on it (RFC 7301).
+pub const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP_1: &[u8] = b"http/1.1";
 
 /// The TLS of all listeners, and what outlives a configuration.
 pub(super) struct AllTls {
@@ -53,10 +57,11 @@ impl AllTls {
                 .inspect_err(|error| log::error!("no TLS session will be resumed: {error}"))
                 .ok(),
         };
-        let of_listener = |tls: &Tls| ListenerTls::of(config, tls, tickets.clone());
-        let listeners = config.listeners.iter();
-        let listeners = listeners.map(|it| it.tls.as_ref().and_then(of_listener).map(Arc::new));
-        Self { listeners: listeners.collect(), tickets }
+        let of_listener = |listener: &Listener| {
+            let tls = listener.tls.as_ref()?;
+            ListenerTls::of(config, tls, listener.h2.is_some(), tickets.clone()).map(Arc::new)
+        };
+        Self { listeners: config.listeners.iter().map(of_listener).collect(), tickets }
     }
 
     /// Of the listener at this index.
@@ -73,7 +78,12 @@ impl fmt::Debug for AllTls {
 
 impl ListenerTls {
     /// `None`: never, of a configuration that was checked.
-    fn of(config: &Config, tls: &Tls, tickets: Option<Arc<dyn ProducesTickets>>) -> Option<Self> {
+    fn of(
+        config: &Config,
+        tls: &Tls,
+        has_h2: bool,
+        tickets: Option<Arc<dyn ProducesTickets>>,
+    ) -> Option<Self> {
         const ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
         let versions = match tls.min_version {
             TlsVersion::V1_2 => &ALL[..],
@@ -85,7 +95,8 @@ impl ListenerTls {
             .ok()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let h2 = has_h2.then_some(ALPN_H2);
+        server.alpn_protocols = h2.into_iter().chain([ALPN_HTTP_1]).map(<[u8]>::to_vec).collect();
         server.session_storage = Arc::new(NoServerSessionStorage {});
         match tickets {
             Some(tickets) => {

@@ -100,7 +100,7 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
 /// What a query names that is not there: metrics, labels of a selector, labels to group by.
 fn mistakes(query: &str) -> Vec<String> {
     let known = known();
-    let metric = Regex::new(r"\b((?:corsac|process)_[a-z_]+)\b(?:\{([^}]*)\})?").unwrap();
+    let metric = Regex::new(r"\b((?:corsac|process)_[a-z0-9_]+)\b(?:\{([^}]*)\})?").unwrap();
     let label = Regex::new(r#"([a-z_]+)\s*(?:=~|!~|!=|=)\s*""#).unwrap();
     let grouping = Regex::new(r"\b(?:by|on|without|ignoring) \(([^)]*)\)").unwrap();
     let mut wrong = Vec::new();

@@ -26,22 +26,22 @@ use pingora_core::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    runtime::Handle,
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{
-    connections::Open, linger::linger, outgoing::Outgoing, socket::acknowledged,
+    connections::Open, h2::Begun, linger, outgoing::Outgoing, socket::acknowledged,
     transport::Transport, waits::Waits,
 };
 use crate::{
-    config::ClientLimits,
+    config::{ClientLimits, Http2},
     http1::{
         self, Body, HeadLimits, Malformed,
         chunked::{Decoder, LAST, OVERHEAD},
     },
-    metrics::{Limit, Metrics},
+    http2::PREFACE,
+    metrics::Metrics,
     proxy::{Ended, Secured, Wire},
 };
 
@@ -63,6 +63,8 @@ pub(in crate::server) struct Connection {
     digest: Arc<SocketDigest>,
     wire: Wire,
     limits: Arc<ClientLimits>,
+    /// Its first bytes may be the preface of HTTP/2.
+    http2: Option<Http2>,
     metrics: Metrics,
     /// Notes that the connection is open. `None` once it is left to linger.
     open: Option<Open>,
@@ -93,6 +95,8 @@ enum Inbound {
 pub(super) enum Next {
     /// Its head, and with it as much of its body as is there.
     Request(BytesMut),
+    /// The preface of HTTP/2, and what came with it.
+    Preface(BytesMut),
     /// None comes.
     End,
     /// What came is no request, or took too long.
@@ -122,6 +126,7 @@ impl Connection {
         peer: SocketAddr,
         wire: Wire,
         limits: Arc<ClientLimits>,
+        http2: Option<Http2>,
         metrics: Metrics,
         open: Open,
     ) -> Self {
@@ -137,6 +142,7 @@ impl Connection {
             digest: Arc::new(digest),
             wire,
             limits,
+            http2,
             metrics,
             open: Some(open),
             inbound: Inbound::Between,
@@ -174,7 +180,7 @@ impl Connection {
         self.inbound = Inbound::Between;
         self.waits.expects_another();
         let mut head = mem::take(&mut self.ahead);
-        let Self { stream: Some(stream), open: Some(open), limits, .. } = self else {
+        let Self { stream: Some(stream), open: Some(open), limits, http2, .. } = self else {
             return Next::End;
         };
         open.expects_another();
@@ -196,6 +202,10 @@ impl Connection {
                 let _ = poll_fn(|cx| stream.poll_readable(cx)).await;
                 if !open.is_served() {
                     return Next::End;
+                }
+            } else if let Some(is_whole) = http2.and_then(|_| is_preface(&head)) {
+                if is_whole {
+                    return Next::Preface(head);
                 }
             } else {
                 match judge(&head, seen, &limits.heads) {
@@ -241,6 +251,27 @@ impl Connection {
         }
     }
 
+    /// Whether client and server have agreed on HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.is_some() && self.stream.as_ref().is_some_and(Transport::is_http2)
+    }
+
+    /// The connection as one of HTTP/2, of which this much was read. `None`: never, of one
+    /// that has served no request.
+    pub(super) fn into_http2(mut self: Box<Self>, ahead: BytesMut) -> Option<Begun> {
+        self.ahead.clear();
+        Some(Begun {
+            transport: self.stream.take()?,
+            ahead,
+            digest: Arc::clone(&self.digest),
+            wire: self.wire.another(),
+            limits: Arc::clone(&self.limits),
+            http2: self.http2?,
+            metrics: self.metrics.clone(),
+            open: self.open.take()?,
+        })
+    }
+
     /// Keeps what is no part of the request that begins, and gives what is.
     fn begin(&mut self, found: http1::RequestHead, mut head: BytesMut) -> Next {
         let rest = head.len() - found.length;
@@ -263,6 +294,7 @@ impl Connection {
             }
         };
         self.wire.begin();
+        self.http2 = None;
         self.waits.begin(found.expects_continue);
         Next::Request(head)
     }
@@ -471,6 +503,12 @@ fn judge(
     }
 }
 
+/// Whether this is the preface of HTTP/2; `None`: it cannot become one.
+fn is_preface(head: &[u8]) -> Option<bool> {
+    let whole = head.starts_with(PREFACE);
+    (whole || PREFACE.starts_with(head)).then_some(whole)
+}
+
 /// RFC 9112, 2.2: some clients end a body by an empty line that does not belong to it.
 fn skip_empty_lines(head: &mut BytesMut) {
     let empty = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -492,16 +530,9 @@ impl Drop for Connection {
         if !lingers {
             return;
         }
-        // Fails where the thread ends, and what it serves with it.
-        let (Ok(runtime), Some(open)) = (Handle::try_current(), self.open.take()) else { return };
-        let (pause, metrics) = (self.limits.linger, self.metrics.clone());
-        let listener = Arc::clone(self.wire.listener());
-        runtime.spawn(async move {
-            if linger(stream, pause).await {
-                metrics.limit_reached(&listener, Limit::Linger);
-            }
-            drop(open);
-        });
+        if let Some(open) = self.open.take() {
+            linger::apart(stream, open, &self.limits, &self.metrics, self.wire.listener());
+        }
     }
 }
 
@@ -574,7 +605,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(instead) = self.wire.replaced() {
-            self.outgoing.replace(instead);
+            self.outgoing.replace(instead.into_bytes());
         }
         self.wire.release();
         ready!(self.as_mut().poll_flush(cx))?;

@@ -21,7 +21,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    config::ClientLimits,
+    config::{ClientLimits, Http2},
     metrics::{Gauge, HandshakeFailure, Limit, Metrics, NoProxyHeader},
     proxy::{Refuser, Secured, SelfCheck, Wire},
     snapshot::ListenerTls,
@@ -35,6 +35,8 @@ pub(in crate::server) struct Terms {
     pub(in crate::server) proxies: Option<Arc<[IpNet]>>,
     /// `None`: in the clear.
     pub(in crate::server) tls: Option<Arc<ListenerTls>>,
+    /// `None`: HTTP/1.1 alone.
+    pub(in crate::server) h2: Option<Http2>,
 }
 
 /// The terms of a listener, as they are now: a reload changes them for the connections to
@@ -138,7 +140,7 @@ impl Gate {
         &self,
         socket: TcpStream,
         other_end: SocketAddr,
-        Terms { limits, proxies, tls }: Terms,
+        Terms { limits, proxies, tls, h2 }: Terms,
         mut open: Open,
     ) -> Option<Connection> {
         let is_own = self.self_check.is_asking_from(other_end);
@@ -177,7 +179,7 @@ impl Gate {
             }
         };
         let wire = Wire::new(Arc::clone(&self.listener), secured);
-        Some(Connection::new(transport, peer, wire, limits, self.metrics.clone(), open))
+        Some(Connection::new(transport, peer, wire, limits, h2, self.metrics.clone(), open))
     }
 
     /// Whom a connection comes from, as a proxy in front says; `None`: from the proxy itself.

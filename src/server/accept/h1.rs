@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
+use http::Version;
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp},
     protocols::{Stream, http::ServerSession},
 };
 use tokio::{io::AsyncWriteExt, sync::watch};
 
-use super::connection::{Connection, Next, Refused, Why};
+use super::{
+    connection::{Connection, Next, Refused, Why},
+    h2::Begun,
+};
 use crate::{
+    http1::head::RequestLine,
     metrics::Limit,
     proxy::{Refuser, Unread},
 };
 
-/// Serves a connection to its end. Its task is to do nothing else: it is aborted when the
+/// Serves a connection to its end, or until it turns out to be one of HTTP/2. Its task is to do nothing else: it is aborted when the
 /// connection waits for too long.
 pub(super) async fn serve<A>(
     app: Arc<A>,
     mut connection: Box<Connection>,
     desk: &Refuser,
     stop: &watch::Receiver<bool>,
-) where
+) -> Option<Begun>
+where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let mut stopped = stop.clone();
@@ -30,8 +36,12 @@ pub(super) async fn serve<A>(
     loop {
         let head = match connection.next(&mut stopped).await {
             Next::Request(head) => head,
-            Next::End => return,
-            Next::Refused(refused) => return refuse(&mut connection, refused, desk).await,
+            Next::Preface(read) => return connection.into_http2(read),
+            Next::End => return None,
+            Next::Refused(refused) => {
+                refuse(&mut connection, refused, desk).await;
+                return None;
+            }
         };
         let stream: Stream = connection;
         let mut session = ServerSession::new_http1(stream);
@@ -47,28 +57,30 @@ pub(super) async fn serve<A>(
             requests_left = others.try_into().ok().or(requests_left);
         }
         session.set_pipelined_prefix(head);
-        let Some(reused) = app.process_new_http(session, stop).await else { return };
+        let reused = app.process_new_http(session, stop).await?;
         let (stream, reused) = reused.consume();
         settings = reused;
         // Pingora gives back what it was given.
-        let Ok(same) = stream.into_any().downcast::<Connection>() else { return };
-        connection = same;
+        connection = stream.into_any().downcast::<Connection>().ok()?;
     }
 }
 
 async fn refuse(connection: &mut Connection, refused: Refused, desk: &Refuser) {
     let Refused { why, head, since } = refused;
+    let RequestLine { method, target } = RequestLine::of(&head);
     let unread = Unread {
         why: match why {
             Why::Malformed(malformed) => Some(malformed),
             Why::Slow => None,
         },
-        head: &head,
+        method,
+        target,
+        version: Version::HTTP_11,
         client: connection.client(),
         duration: since.elapsed(),
         secured: connection.secured(),
     };
-    let answer = desk.answer(&unread);
+    let answer = desk.answer(&unread).into_bytes();
     // The client may be gone, and its connection ends anyway.
     let _ = connection.write_all(&answer).await;
     let _ = AsyncWriteExt::shutdown(connection).await;

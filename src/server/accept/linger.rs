@@ -4,12 +4,19 @@
 //! the client sees "connection reset" in place of the answer that says why. So what it
 //! still sends is read and thrown away, for a while (RFC 9112, 9.6).
 
-use std::{io, mem::MaybeUninit, time::Duration};
+use std::{io, mem::MaybeUninit, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    runtime::Handle,
     time::{Instant, timeout_at},
+};
+
+use super::connections::Open;
+use crate::{
+    config::ClientLimits,
+    metrics::{Limit, Metrics},
 };
 
 /// How long a client may go on sending in all.
@@ -21,9 +28,28 @@ const BYTES_MAX: usize = 1 << 30;
 /// On the stack, so that many connections that linger cost nothing.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// Lingers in a task of its own, so that the connection's can end. `open` is held until then.
+pub(super) fn apart(
+    stream: TcpStream,
+    open: Open,
+    limits: &ClientLimits,
+    metrics: &Metrics,
+    listener: &Arc<str>,
+) {
+    // Fails where the thread ends, and what it serves with it.
+    let Ok(runtime) = Handle::try_current() else { return };
+    let (pause, metrics, listener) = (limits.linger, metrics.clone(), Arc::clone(listener));
+    runtime.spawn(async move {
+        if linger(stream, pause).await {
+            metrics.limit_reached(&listener, Limit::Linger);
+        }
+        drop(open);
+    });
+}
+
 /// Says that no more answers come, then reads until the client closes, has been silent for
 /// `pause`, or has sent for too long. Returns whether the client was cut off.
-pub(super) async fn linger(mut stream: TcpStream, pause: Duration) -> bool {
+async fn linger(mut stream: TcpStream, pause: Duration) -> bool {
     if stream.shutdown().await.is_err() {
         return false;
     }

@@ -15,6 +15,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::socket::has_unread;
+use crate::snapshot::ALPN_H2;
 
 /// What a head is read into. Nearly every one fits, and Pingora parses it in place.
 const HEAD_BYTES: usize = 4 * 1024;
@@ -34,6 +35,14 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Whether client and server have agreed on HTTP/2 in TLS.
+    pub(super) fn is_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(ALPN_H2),
         }
     }
 

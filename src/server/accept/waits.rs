@@ -113,9 +113,14 @@ impl Waits {
     }
 
     /// What was written has found room.
-    pub(super) fn sent(&mut self, wire: &Wire) {
+    pub(super) fn found_room(&mut self) {
         self.sending = None;
         self.tunnel = None;
+    }
+
+    /// What was written of an answer has found room.
+    pub(super) fn sent(&mut self, wire: &Wire) {
+        self.found_room();
         // Interim answers do not extend the time of the final one.
         if wire.is_answered() {
             self.answer = None;

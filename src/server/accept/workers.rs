@@ -11,15 +11,12 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
+use bytes::BytesMut;
 use pingora_core::apps::HttpServerApp;
 use tokio::{
     net::TcpStream,
@@ -27,7 +24,8 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{gate::Gate, h1};
+use super::{connection::Connection, gate::Gate, h1, h2, load::Load};
+use crate::proxy::Refuser;
 
 /// By how many connections a worker may be ahead of the least busy one, before it hands
 /// new ones over. Handing over costs a few system calls, so short connections, which
@@ -48,35 +46,6 @@ struct Worker<A> {
     runtime: Handle,
     app: Arc<A>,
     connections: Load,
-}
-
-/// How many connections a worker has. On cache lines of its own, of which processors
-/// fetch two at once.
-#[derive(Clone, Default)]
-struct Load(Arc<Aligned>);
-
-#[derive(Default)]
-#[repr(align(128))]
-struct Aligned(AtomicUsize);
-
-impl Load {
-    fn get(&self) -> usize {
-        self.0.0.load(Ordering::Relaxed)
-    }
-
-    /// One connection more, until what is returned is dropped.
-    fn hold(&self) -> Loaded {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-        Loaded(self.clone())
-    }
-}
-
-struct Loaded(Load);
-
-impl Drop for Loaded {
-    fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The workers among which accepted connections are shared out, seen from one of them.
@@ -125,7 +94,7 @@ where
         // A stream belongs to the runtime that it was made in.
         let stream = if index == self.own { Ok(stream) } else { Err(stream.into_std()) };
         let slot = open.slot().clone();
-        let held = worker.connections.hold();
+        let (load, held) = (worker.connections.clone(), worker.connections.hold());
         let (app, at) = (Arc::clone(&worker.app), Arc::clone(gate));
         let task = worker.runtime.spawn(async move {
             let _held = held;
@@ -134,10 +103,31 @@ where
             if let Ok(stream) = stream
                 && let Some(connection) = at.connection(stream, peer, terms, open).await
             {
-                h1::serve(app, Box::new(connection), at.refuser(), &stop).await;
+                serve(app, Box::new(connection), at.refuser(), &stop, &load).await;
             }
         });
         gate.started(&slot, task.abort_handle());
+    }
+}
+
+/// Serves a connection to its end, by the protocol that its client speaks.
+async fn serve<A>(
+    app: Arc<A>,
+    connection: Box<Connection>,
+    desk: &Refuser,
+    stop: &watch::Receiver<bool>,
+    load: &Load,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let begun = if connection.is_http2() {
+        connection.into_http2(BytesMut::new())
+    } else {
+        h1::serve(Arc::clone(&app), connection, desk, stop).await
+    };
+    if let Some(begun) = begun {
+        // Boxed: otherwise every connection would carry its size.
+        Box::pin(h2::serve(app, begun, desk, stop, load)).await;
     }
 }
 
