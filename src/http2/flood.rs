@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM,
+    self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, RST_STREAM,
     SETTINGS, WINDOW_UPDATE,
 };
 
@@ -34,6 +34,14 @@ pub struct FloodLimits {
     pub frames: u32,
 }
 
+impl FloodLimits {
+    /// How many `RST_STREAM`s may come at once.
+    #[must_use]
+    pub fn resets_at_once(&self) -> usize {
+        usize::try_from(BURST.as_secs() * u64::from(self.resets)).unwrap_or(usize::MAX)
+    }
+}
+
 /// Why a connection is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Flood {
@@ -43,6 +51,8 @@ pub enum Flood {
     Frames,
     /// Too many requests were malformed.
     Malformed,
+    /// What `h2` bounds by itself: blocks of headers without an end, bodies in tiny pieces.
+    Other,
 }
 
 /// What passes a connection, in both directions.
@@ -93,7 +103,7 @@ impl Traffic {
         inbound.follow(bytes, |frame| {
             let is_first = !std::mem::replace(has_begun, true);
             if is_first {
-                if frame.kind != SETTINGS {
+                if frame.kind != SETTINGS || frame.flags & ACK != 0 {
                     ended.get_or_insert(Flood::Start);
                 }
                 return;
@@ -172,6 +182,7 @@ impl Flood {
             Self::Resets => "resets",
             Self::Frames => "frames",
             Self::Malformed => "malformed",
+            Self::Other => "other",
         }
     }
 }

@@ -31,6 +31,8 @@ pub const CONTINUATION: u8 = 9;
 
 /// A flag of [`DATA`] and [`HEADERS`]: the stream has no more.
 pub const END_STREAM: u8 = 1;
+/// A flag of [`SETTINGS`]: its receiver has seen the other side's.
+pub const ACK: u8 = 1;
 /// A flag of [`HEADERS`] and [`CONTINUATION`]: the block has no more.
 pub const END_HEADERS: u8 = 4;
 

@@ -32,7 +32,9 @@ pub fn settle(head: &mut Parts, limits: &HeadLimits) -> Result<(), Malformed> {
     if head.method == Method::CONNECT {
         return Err(Malformed::Connect);
     }
-    if head.headers.len() > limits.headers {
+    // Over HTTP/1.1 `Host` is one of them.
+    let authority = usize::from(!head.headers.contains_key(HOST));
+    if head.headers.len() + authority > limits.headers {
         return Err(Malformed::TooLarge);
     }
     if !head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https")) {
@@ -48,7 +50,11 @@ pub fn settle(head: &mut Parts, limits: &HeadLimits) -> Result<(), Malformed> {
     }
     fields(&head.headers)?;
     let host = host(head)?;
-    let target = Uri::from(target.clone());
+    let target = match target.as_str() {
+        // What is left of nothing but a fragment says so, and is written as nothing.
+        "/" => Uri::from_static("/"),
+        _ => Uri::from(target.clone()),
+    };
     if let Some(host) = host {
         head.headers.insert(HOST, host);
     }
@@ -142,7 +148,7 @@ mod tests {
     fn what_is_refused() {
         const A: &str = "https://a.example/";
         let long = format!("https://a.example/{}", "a".repeat(100));
-        let many: Vec<_> = (0..21).map(|_| ("a", "b")).collect();
+        let many: Vec<_> = (0..20).map(|_| ("a", "b")).collect();
         #[rustfmt::skip]
         let cases: &[(&str, &str, Fields<'_>, Malformed)] = &[
             ("CONNECT", "a.example:443",         &[],                                Malformed::Connect),
@@ -181,6 +187,7 @@ mod tests {
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
         let host = settled("GET", "/", &[("host", "a.example")]).unwrap();
         assert_eq!(host.headers[HOST], "a.example");
+        assert_eq!(settled("GET", "http://a.example#b", &[]).unwrap().uri, "/");
         assert!(settled("OPTIONS", "*", &[("host", "a.example")]).is_ok());
     }
 

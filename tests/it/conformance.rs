@@ -1,4 +1,4 @@
-//! Every case of `tests/it/cases`, against the real binary.
+//! Every case of `tests/it/cases`, against the real binary, by each way in.
 //!
 //! `cors_requests.json` has a policy, what the upstream answers, a request and the
 //! expected answer; one corsac serves them all, each case at a path of its own,
@@ -11,10 +11,11 @@ mod case;
 mod setup;
 
 use std::collections::BTreeSet;
+use std::io;
 
 use serde_json::Value;
 
-use crate::harness::{Corsac, Origin, Response, Unreachable};
+use crate::harness::{Corsac, Http2, Origin, Response, TlsClient, Unreachable};
 use case::{ConfigCase, RequestCase};
 use setup::Upstreams;
 
@@ -31,33 +32,69 @@ const NOT_YET: [(&str, &str); 4] = [
     ("cache-hit", "no cache yet"),
 ];
 
+/// How requests come in.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Http1,
+    Http1OverTls,
+    Http2,
+    Http2OverTls,
+}
+
+use Way::{Http1, Http1OverTls, Http2 as OverHttp2, Http2OverTls};
+
 #[test]
 fn requests() {
-    check_requests(REQUESTS);
+    check_requests(REQUESTS, Http1);
 }
 
 #[test]
 fn requests_of_other_projects() {
-    check_requests(PEERS);
+    check_requests(PEERS, Http1);
+}
+
+#[test]
+fn requests_over_tls() {
+    check_requests(REQUESTS, Http1OverTls);
+    check_requests(PEERS, Http1OverTls);
+}
+
+#[test]
+fn requests_over_http2() {
+    check_requests(REQUESTS, OverHttp2);
+    check_requests(PEERS, OverHttp2);
+}
+
+#[test]
+fn requests_over_http2_and_tls() {
+    check_requests(REQUESTS, Http2OverTls);
+    check_requests(PEERS, Http2OverTls);
 }
 
 #[track_caller]
-fn check_requests(cases: &str) {
+fn check_requests(cases: &str, way: Way) {
     let cases: Vec<RequestCase> = serde_json::from_str(cases).unwrap();
-    let (later, now): (Vec<_>, Vec<_>) = in_order(cases).into_iter().partition(is_not_yet);
+    let (now, other): (Vec<_>, Vec<_>) =
+        in_order(cases).into_iter().partition(|case| way.can_carry(case));
+    let (later, now): (Vec<_>, Vec<_>) = now.into_iter().partition(is_not_yet);
     let upstreams = Upstreams {
         scripted: Origin::answering(200).start(),
         refusing: Unreachable::refusing(),
         unresponsive: Unreachable::unresponsive(),
     };
     let failures = match setup::all(&now, &upstreams).try_start() {
-        Ok(corsac) => now.iter().filter_map(|case| run(case, &corsac, &upstreams)).collect(),
+        Ok(corsac) => now.iter().filter_map(|case| run(case, way, &corsac, &upstreams)).collect(),
         // One policy that does not load stops them all: find out which.
-        Err(_) => now.iter().filter_map(|case| run_alone(case, &upstreams)).collect::<Vec<_>>(),
+        Err(_) => {
+            now.iter().filter_map(|case| run_alone(case, way, &upstreams)).collect::<Vec<_>>()
+        }
     };
-    eprintln!("{} request cases run, {} not yet:", now.len(), later.len());
+    eprintln!("{way:?}: {} request cases run, {} not yet:", now.len(), later.len());
     for case in &later {
         eprintln!("  {}: {}", case.id, why_not_yet(case).unwrap());
+    }
+    for case in &other {
+        eprintln!("  {}: of HTTP/1.1 alone", case.id);
     }
     assert!(
         failures.is_empty(),
@@ -81,6 +118,27 @@ fn configurations() {
     );
 }
 
+impl Way {
+    /// Tunnels and protocols to switch to are of HTTP/1.1.
+    fn can_carry(self, case: &RequestCase) -> bool {
+        matches!(self, Http1 | Http1OverTls) || !case.is_of_http1()
+    }
+
+    fn send(self, case: &RequestCase, corsac: &Corsac) -> io::Result<Response> {
+        let call = case.call(corsac);
+        let over_tls = |protocols: &[&str]| {
+            let (address, _) = corsac.addresses()[1];
+            TlsClient::new().alpn(protocols).try_connect(address, Some("localhost"))
+        };
+        match self {
+            Http1 => call.try_send(),
+            Http1OverTls => call.try_over(&mut over_tls(&["http/1.1"])?),
+            OverHttp2 => Http2::open(corsac.address()).try_send(&call),
+            Http2OverTls => Http2::over(over_tls(&["h2"])?)?.try_send(&call),
+        }
+    }
+}
+
 /// As in the file, but a case that is to come `after` another comes right after it.
 fn in_order(cases: Vec<RequestCase>) -> Vec<RequestCase> {
     let (followers, mut ordered): (Vec<_>, Vec<_>) =
@@ -102,19 +160,19 @@ fn why_not_yet(case: &RequestCase) -> Option<&'static str> {
     NOT_YET.iter().find_map(|(name, why)| (*name == by).then_some(*why))
 }
 
-fn run_alone(case: &RequestCase, upstreams: &Upstreams) -> Option<String> {
+fn run_alone(case: &RequestCase, way: Way, upstreams: &Upstreams) -> Option<String> {
     match setup::all(std::slice::from_ref(case), upstreams).try_start() {
-        Ok(corsac) => run(case, &corsac, upstreams),
+        Ok(corsac) => run(case, way, &corsac, upstreams),
         Err(said) => Some(failure(&case.id, &case.why, &[format!("does not start:\n{said}")])),
     }
 }
 
 /// Sends the request; returns what is wrong with the answer, if anything.
-fn run(case: &RequestCase, corsac: &Corsac, upstreams: &Upstreams) -> Option<String> {
+fn run(case: &RequestCase, way: Way, corsac: &Corsac, upstreams: &Upstreams) -> Option<String> {
     let mut wrong = case.not_understood();
     upstreams.scripted.will(case.upstream_answer());
     upstreams.scripted.take_received();
-    match case.call(corsac).try_send() {
+    match way.send(case, corsac) {
         Ok(answer) => wrong.extend(compare(case, &answer)),
         Err(error) => wrong.push(format!("no answer: {error}")),
     }

@@ -39,9 +39,12 @@ mod explained;
 #[cfg(feature = "server")]
 mod forwarding;
 #[cfg(feature = "server")]
+mod http2;
+#[cfg(feature = "server")]
 mod lifecycle;
 #[cfg(feature = "server")]
 mod limits;
+#[cfg(feature = "server")]
 #[cfg(feature = "server")]
 mod metrics;
 #[cfg(feature = "server")]

@@ -130,6 +130,8 @@ impl Connection {
         metrics: Metrics,
         open: Open,
     ) -> Self {
+        // Over TLS nothing else than ALPN chooses it (RFC 9113, 3.2).
+        let http2 = http2.filter(|_| stream.may_be_http2());
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
         let socket = stream.socket();

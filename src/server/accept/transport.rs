@@ -46,6 +46,11 @@ impl Transport {
         }
     }
 
+    /// Whether it is HTTP/2, or the client's first bytes may say so.
+    pub(super) fn may_be_http2(&self) -> bool {
+        matches!(self, Self::Plain(_)) || self.is_http2()
+    }
+
     /// Ready once there is something to read, or nothing will be: reads nothing of it. A socket
     /// below TLS says less: what it has need not be anything of the client's, and what the
     /// client has sent may have left it already.

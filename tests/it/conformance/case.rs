@@ -141,6 +141,15 @@ impl RequestCase {
         }
     }
 
+    pub(super) fn is_of_http1(&self) -> bool {
+        const OF_CONNECTIONS: [&str; 5] =
+            ["connection", "upgrade", "transfer-encoding", "keep-alive", "te"];
+        let lines = lines(&self.request.headers);
+        let of_connection =
+            lines.iter().any(|(name, _)| OF_CONNECTIONS.contains(&&*name.to_lowercase()));
+        of_connection || self.request.method == "CONNECT"
+    }
+
     pub(super) fn upstream_answer(&self) -> Answer {
         match self.upstream_error.as_deref() {
             Some("closes" | "closed" | "close" | "no-answer" | "eof") => return Answer::close(),

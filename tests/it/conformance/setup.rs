@@ -6,7 +6,18 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::case::{ConfigCase, RequestCase};
-use crate::harness::{Corsac, Origin, Setup, Unreachable};
+use crate::harness::{Certified, Corsac, Origin, Setup, Unreachable};
+
+/// Every way to come in.
+const LISTENERS: &str = r#"
+version = 1
+[listeners.http]
+address   = "127.0.0.1:0"
+protocols = ["h2", "http/1.1"]
+[listeners.https]
+address   = "127.0.0.1:0"
+tls       = { cert = "a.pem", key = "a.key" }
+"#;
 
 /// What the cases have behind corsac.
 pub(super) struct Upstreams {
@@ -39,7 +50,11 @@ pub(super) fn all(cases: &[RequestCase], upstreams: &Upstreams) -> Setup {
         }
     }
     write!(config, "[services]\n{}[origins]\n{}", entries(&services), entries(&sets)).unwrap();
-    files.into_iter().fold(Corsac::serving(&config), |setup, (name, text)| setup.file(&name, &text))
+    let certified = Certified::of(&["localhost"]);
+    let setup = Corsac::with(&format!("{LISTENERS}{config}"))
+        .file("a.pem", &certified.cert)
+        .file("a.key", &certified.key);
+    files.into_iter().fold(setup, |setup, (name, text)| setup.file(&name, &text))
 }
 
 /// The policy of a configuration case, on the only service of a configuration.

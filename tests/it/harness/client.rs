@@ -9,12 +9,12 @@ use super::message::{Framing, Head, Headers, chunked, read_body, read_head};
 /// A request to come. `corsac.get("/x").header("Origin", "https://a.example").send()`
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    to: SocketAddr,
-    method: String,
-    target: String,
-    headers: Headers,
+    pub(super) to: SocketAddr,
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: Headers,
     /// As it goes over the wire, framing included.
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Call {
@@ -189,9 +189,13 @@ impl<Stream: Read + Write> Connection<Stream> {
     /// The next bytes, whatever they are: after an upgrade.
     #[track_caller]
     pub(crate) fn read(&mut self, length: usize) -> Vec<u8> {
+        self.try_read(length).unwrap()
+    }
+
+    pub(crate) fn try_read(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Awaits that the server closes, orderly or not; returns what it sent before.

@@ -16,6 +16,8 @@ mod client;
 #[cfg(feature = "server")]
 mod corsac;
 #[cfg(feature = "server")]
+mod http2;
+#[cfg(feature = "server")]
 mod in_process;
 mod message;
 #[cfg(feature = "server")]
@@ -31,6 +33,8 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{Call, Connection, Response};
 #[cfg(feature = "server")]
 pub(crate) use corsac::{Corsac, Lines, Setup, await_exit, corsac, signal};
+#[cfg(feature = "server")]
+pub(crate) use http2::{End, Http2, fields, frame};
 #[cfg(feature = "server")]
 pub(crate) use in_process::InProcess;
 #[cfg(feature = "server")]

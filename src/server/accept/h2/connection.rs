@@ -15,10 +15,13 @@ use h2::{
     Reason, RecvStream,
     server::{Connection as Http2Connection, SendResponse},
 };
-use http::Request;
+use http::{Request, header::DATE};
 use pingora_core::{
     apps::HttpServerApp,
-    protocols::{SocketDigest, http::ServerSession},
+    protocols::{
+        SocketDigest,
+        http::{ServerSession, date::get_cached_date},
+    },
 };
 use tokio::{
     sync::watch,
@@ -139,8 +142,10 @@ where
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.begin(course, request, respond);
                 }
-                // The client has closed, or has broken the protocol and was told so.
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(ended) => {
+                    self.note_end(course, ended.and_then(Result::err).as_ref());
+                    return Poll::Ready(());
+                }
                 Poll::Pending => break,
             }
         }
@@ -158,6 +163,17 @@ where
             if let Poll::Ready(None | Some(Err(_))) = self.io.poll_accept(cx) {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// The client has closed, or has broken the protocol and was told so.
+    fn note_end(&mut self, course: &Course, error: Option<&h2::Error>) {
+        let is_calming = |error: &h2::Error| {
+            error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+        };
+        if course.ends.is_none() && error.is_some_and(is_calming) {
+            let seen = self.watched.seen().traffic.ended();
+            self.metrics.http2_ended(self.wire.listener(), seen.unwrap_or(Flood::Other));
         }
     }
 
@@ -234,7 +250,8 @@ where
             duration: began.elapsed(),
             secured: self.wire.secured().map(AsRef::as_ref),
         };
-        let (head, body) = self.desk.answer(&unread).into_parts();
+        let (mut head, body) = self.desk.answer(&unread).into_parts();
+        head.headers.insert(DATE, get_cached_date());
         // The client may have reset it, and is owed nothing then.
         if let Ok(mut answer) = respond.send_response(http::Response::from_parts(head, ()), false) {
             let _ = answer.send_data(body, true);
@@ -258,7 +275,9 @@ where
             self.metrics.http2_ended(self.wire.listener(), flood);
             let reason = match flood {
                 Flood::Start => Reason::PROTOCOL_ERROR,
-                Flood::Resets | Flood::Frames | Flood::Malformed => Reason::ENHANCE_YOUR_CALM,
+                Flood::Resets | Flood::Frames | Flood::Malformed | Flood::Other => {
+                    Reason::ENHANCE_YOUR_CALM
+                }
             };
             self.end(course, reason);
         }

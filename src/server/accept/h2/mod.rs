@@ -105,6 +105,8 @@ fn settings(limits: &ClientLimits, http2: Http2) -> Builder {
         .max_header_list_size(list_size(&limits.heads))
         .initial_window_size(http2.window)
         .initial_connection_window_size(http2.connection_window)
+        // Told by name, before `h2` ends the connection without a word of why.
+        .max_pending_accept_reset_streams(http2.floods.resets_at_once())
         .max_send_buffer_size(SEND_BUFFER)
         // Data that was on its way to a stream that was answered early comes for a while.
         .reset_stream_duration(limits.linger.saturating_mul(2));

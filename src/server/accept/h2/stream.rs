@@ -249,7 +249,7 @@ impl Stream {
         };
         let Some(instead) = instead else {
             if !matches!(self.answer, Answer::Sent(_, None)) {
-                self.respond.send_reset(Reason::INTERNAL_ERROR);
+                self.respond.send_reset(Reason::CANCEL);
             }
             self.end_answer();
             return;
