@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! L0  cors  edits  http1  route        pure: functions of policies, heads and bytes
-//!     upstream  certificate  proxy_protocol
+//!     upstream  certificate  proxy_protocol  forwarded
 //! L1  diagnose  config                 what was found in texts; text -> Config, or a report of every mistake
 //!     metrics  refused  tls            what is counted; the cryptography of TLS
 //! L2  edge  load  snapshot             what the edge does with a request; Config -> Snapshot
@@ -23,6 +23,7 @@ pub mod config;
 pub mod cors;
 pub mod diagnose;
 pub mod edits;
+pub mod forwarded;
 pub mod http1;
 pub mod http2;
 pub mod metrics;

@@ -9,7 +9,17 @@ use std::path::{Path, PathBuf};
 /// The top-level modules from the bottom up. A module may name those of lower
 /// layers; an arrow within a layer is written down in [`SIDEWAYS`].
 const LAYERS: [&[&str]; 7] = [
-    &["certificate", "cors", "edits", "http1", "http2", "proxy_protocol", "route", "upstream"],
+    &[
+        "certificate",
+        "cors",
+        "edits",
+        "forwarded",
+        "http1",
+        "http2",
+        "proxy_protocol",
+        "route",
+        "upstream",
+    ],
     &["metrics", "refused", "diagnose", "config", "tls"],
     &["edge", "load", "snapshot", "explain", "diff", "carried"],
     &["proxy"],
