@@ -262,6 +262,17 @@ mod tests {
             }
         }
 
+        /// Whatever is sent, what is found can be read once more, and is bounded.
+        #[test]
+        fn any_bytes(lines in prop::collection::vec("[ ,.:0-9a-f\\[\\]%\"]{0,40}|\\PC{0,20}", 0..9), trusted in any::<bool>()) {
+            let lines = || lines.iter().map(String::as_bytes);
+            if let Ok(Some(Walk { client, addresses: count })) = walk(lines(), |_| trusted) {
+                prop_assert!((1..=ADDRESSES_MAX).contains(&count.into()));
+                prop_assert_eq!(addresses(lines()).nth(usize::from(count) - 1), Some(Ok(client)));
+                prop_assert_eq!(client, client.to_canonical());
+            }
+        }
+
         /// Whoever stands before an address that is not trusted changes nothing.
         #[test]
         fn nobody_speaks_for_whom_is_not_trusted(before in any::<Vec<u8>>(), client in any::<Ipv4Addr>()) {

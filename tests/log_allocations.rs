@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use corsac::config::LogFormat;
+use corsac::edge::{Caller, Scheme};
 use corsac::metrics::Metrics;
 use corsac::proxy::{AccessLogQueue, Chosen, Line, Plain};
 use http::Version;
@@ -44,7 +45,8 @@ fn a_line_allocates_nothing() {
     let line = Line {
         time: "2026-01-31T12:00:00.123Z".parse().unwrap(),
         request_id: Some(plain("01930f3e-7b2a-7c3d-8e4f-0123456789ab")),
-        client: Some("[2001:db8::7]:4711".parse().unwrap()),
+        listener: Some(plain("http")),
+        caller: Some(Caller::direct("[2001:db8::7]:4711".parse().unwrap(), Scheme::Http)),
         method: Some(plain("GET")),
         host: Some(chosen("api.example.com")),
         path: Some(chosen("/v1/orders/7")),

@@ -4,6 +4,7 @@ use std::{hint::black_box, time::Duration};
 
 use corsac::{
     config::LogFormat,
+    edge::{Caller, Scheme},
     metrics::Metrics,
     proxy::{AccessLogQueue, Chosen, Line, Plain},
 };
@@ -34,7 +35,8 @@ fn line() -> Line<'static> {
     Line {
         time: "2026-01-31T12:00:00.123Z".parse().unwrap(),
         request_id: Some(plain("01930f3e-7b2a-7c3d-8e4f-0123456789ab")),
-        client: Some("192.0.2.7:4711".parse().unwrap()),
+        listener: Some(plain("http")),
+        caller: Some(Caller::direct("192.0.2.7:4711".parse().unwrap(), Scheme::Http)),
         method: Some(plain("GET")),
         host: Some(chosen("api.example.com")),
         path: Some(chosen("/v1/orders/7")),

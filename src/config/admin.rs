@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::decode::{Placed, Reader};
 use super::listeners::{self, Listener};
-use super::networks;
+use super::networks::{self, Networks};
 use super::notes::Notes;
 use super::routes::pattern_error;
 use crate::diagnose::Diagnostic;
@@ -22,7 +22,7 @@ pub struct Admin {
     /// `hosts`: by which names an address may be asked, beside `localhost`.
     pub hosts: Vec<HostPattern>,
     /// `debug_clients`: whose `Corsac-Explain: 1` is answered.
-    pub debug_clients: Vec<IpNet>,
+    pub debug_clients: Networks,
 }
 
 impl Admin {
@@ -38,12 +38,6 @@ impl Admin {
         address.unwrap_or(&host).parse::<IpAddr>().is_ok()
             || host == "localhost"
             || self.hosts.iter().any(|name| name.matches(&host))
-    }
-
-    /// Whether this client is told why.
-    #[must_use]
-    pub fn explains_to(&self, client: IpAddr) -> bool {
-        self.debug_clients.iter().any(|network| network.contains(&client))
     }
 }
 
@@ -74,7 +68,30 @@ pub(super) fn read(mut table: Reader<'_>, listeners: &[Listener]) -> Admin {
         }
     }
     let hosts = hosts.into_iter().filter_map(|text| host(notes, text)).collect();
-    Admin { listen, hosts, debug_clients: networks::read(notes, clients) }
+    let debug_clients =
+        clients.into_iter().filter_map(|text| debug_client(notes, text, listeners)).collect();
+    Admin { listen, hosts, debug_clients }
+}
+
+/// Reads a network of `debug_clients`, and warns where a listener trusts hops of it.
+fn debug_client(notes: &Notes<'_>, text: Placed<&str>, listeners: &[Listener]) -> Option<IpNet> {
+    let clients = networks::network(notes, text)?;
+    for listener in listeners {
+        let overlaps = |hops: &&IpNet| hops.contains(&clients) || clients.contains(*hops);
+        if let Some(hops) = listener.trust_forwarded.iter().find(overlaps) {
+            let name = &listener.name;
+            let message = format!("listeners.{name} trusts debug clients to name other clients");
+            let help = "whoever is in `trust_forwarded` can pass for any client: list the proxies in \
+                        front alone, address by address";
+            notes.add(
+                Diagnostic::warning("W409", message)
+                    .at(text.place)
+                    .related(listener.place, format!("its `trust_forwarded` has {hops}"))
+                    .help(help.to_owned()),
+            );
+        }
+    }
+    Some(clients)
 }
 
 fn host(notes: &Notes<'_>, text: Placed<&str>) -> Option<HostPattern> {

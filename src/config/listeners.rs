@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::certificates::{Certificates, Tls};
 use super::decode::{Placed, Reader};
 use super::http2::{self, Http2};
 use super::limits::{self, ClientLimits};
-use super::networks;
+use super::networks::{self, Networks};
 use super::notes::Notes;
 use super::tables::Tables;
 use crate::diagnose::{Diagnostic, Place};
@@ -33,7 +31,9 @@ pub struct Listener {
     /// `redirect_https`: the port to which clients are sent that come in the clear.
     pub redirect_https: Option<u16>,
     /// `proxy_protocol`: who must say whom a connection comes from; never empty.
-    pub proxy_protocol: Option<Arc<[IpNet]>>,
+    pub proxy_protocol: Option<Networks>,
+    /// `trust_forwarded`: the peers that say for whom they send, and how those came.
+    pub trust_forwarded: Networks,
 }
 
 /// Reads every listener. No two may share an address, and there must be one.
@@ -86,10 +86,19 @@ fn listener<'t>(
     let tls = certificates.of_listener(&mut table);
     let h2 = http2::read(&mut table, tls.is_some());
     let proxy_protocol = proxies(&mut table);
+    let trust_forwarded = table.texts("trust_forwarded").unwrap_or_default();
     let redirect_https = redirect_https(&mut table, tls.is_some());
-    let (name, place) = (table.key.into(), table.place);
-    let listener =
-        Listener { name, place, addresses, limits, tls, h2, redirect_https, proxy_protocol };
+    let listener = Listener {
+        name: table.key.into(),
+        place: table.place,
+        addresses,
+        limits,
+        tls,
+        h2,
+        redirect_https,
+        proxy_protocol,
+        trust_forwarded: networks::read(table.notes, trust_forwarded),
+    };
     table.finish();
     listener
 }
@@ -110,7 +119,7 @@ fn redirect_https(table: &mut Reader<'_>, is_tls: bool) -> Option<u16> {
     port
 }
 
-fn proxies(table: &mut Reader<'_>) -> Option<Arc<[IpNet]>> {
+fn proxies(table: &mut Reader<'_>) -> Option<Networks> {
     let value = table.value("proxy_protocol")?;
     let (name, place) = (value.name(), value.key_place);
     let texts = value.texts()?;
@@ -118,7 +127,7 @@ fn proxies(table: &mut Reader<'_>) -> Option<Arc<[IpNet]>> {
         let found = Diagnostic::error("E409", format!("{name} has no network")).at(place);
         table.notes.add(found.help("name the proxies that must send the header".to_owned()));
     }
-    Some(networks::read(table.notes, texts).into())
+    Some(networks::read(table.notes, texts))
 }
 
 pub(super) fn address(notes: &Notes<'_>, text: Placed<&str>) -> Option<SocketAddr> {

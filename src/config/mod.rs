@@ -46,6 +46,7 @@ pub use self::headers::HeaderChanges;
 pub use self::http2::Http2;
 pub use self::limits::{ClientLimits, Limits};
 pub use self::listeners::Listener;
+pub use self::networks::Networks;
 use self::notes::Notes;
 pub use self::process::{AccessLog, LogFormat, LogOutput, Server};
 pub use self::request_id::RequestId;
@@ -94,10 +95,10 @@ impl Config {
         self.sources.get(place.source).map(|source| source.locate(place))
     }
 
-    /// The port to which a listener of this name sends clients that come in the clear.
+    /// The listener of this name.
     #[must_use]
-    pub fn redirects_to(&self, listener: &str) -> Option<u16> {
-        self.listeners.iter().find(|it| *it.name == *listener)?.redirect_https
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
     }
 
     /// What tells this configuration from another: 16 hexadecimal digits, the

@@ -1,13 +1,11 @@
 //! `[request_id]`: the name of a request, from the client to the last log.
 
-use std::net::IpAddr;
-
 use http::HeaderName;
-use ipnet::IpNet;
 
 use super::decode::{Placed, Reader};
+use super::headers;
+use super::networks::{self, Networks};
 use super::notes::Notes;
-use super::{headers, networks};
 use crate::diagnose::Diagnostic;
 
 /// `[request_id]`.
@@ -15,21 +13,13 @@ use crate::diagnose::Diagnostic;
 pub struct RequestId {
     /// `header`: what carries the id, in requests and in responses.
     pub header: HeaderName,
-    /// `trusted`: the clients that may bring an id of their own; all others' ids are replaced.
-    pub trusted: Vec<IpNet>,
+    /// `trusted`: the peers that may bring an id of their own; all others' ids are replaced.
+    pub trusted: Networks,
 }
 
 impl Default for RequestId {
     fn default() -> Self {
-        Self { header: HeaderName::from_static("x-request-id"), trusted: Vec::new() }
-    }
-}
-
-impl RequestId {
-    /// Whether this client may bring an id of its own.
-    #[must_use]
-    pub fn trusts(&self, client: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&client))
+        Self { header: HeaderName::from_static("x-request-id"), trusted: Networks::default() }
     }
 }
 

@@ -107,6 +107,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("W403", "certificates of a chain that are out of order"),
     ("W405", "a key file that anyone can read"),
     ("W406", "a certificate that no listener uses"),
+    ("W409", "hops that are trusted, and debug clients at the same time"),
     // Listeners and process.
     ("E501", "nothing to listen on"),
     ("E502", "not an address to listen on"),

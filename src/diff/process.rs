@@ -9,7 +9,7 @@ use super::change::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::config::value::{print_duration, print_size};
 use crate::config::{
     AccessLog, Admin, AdminAddress, Certificate, ClientLimits, Config, Limits, Listener, LogFormat,
-    LogOutput, Node, RequestId, Server, Timeouts, Tls, TlsVersion, Upstream,
+    LogOutput, Networks, Node, RequestId, Server, Timeouts, Tls, TlsVersion, Upstream,
 };
 use crate::http1::HeadLimits;
 
@@ -118,7 +118,9 @@ fn request_ids(before: &Config, after: &Config) -> Changes {
     let RequestId { header, trusted } = &after.request_id;
     let old = &before.request_id;
     changes.pair("header", [old.header.to_string(), header.to_string()], Access::Same);
-    changes.entries("trusted", &texts(&old.trusted), &texts(trusted), |_, _| Access::Same);
+    let [old, new] = [&old.trusted, trusted].map(|networks| texts(networks.iter()));
+    // They may name a request as they like, in the log and to the upstream.
+    changes.entries("trusted", &old, &new, |_, added| allowing(added, false));
     changes
 }
 
@@ -136,14 +138,15 @@ fn admin(before: &Config, after: &Config) -> Changes {
     changes.entries("listen", &old, &new, |_, added| allowing(added, false));
     let [old, new] = [texts(&before.admin.hosts), texts(hosts)];
     changes.entries("hosts", &old, &new, |_, added| allowing(added, false));
-    let [old, new] = [texts(&before.admin.debug_clients), texts(debug_clients)];
+    let [old, new] =
+        [&before.admin.debug_clients, debug_clients].map(|networks| texts(networks.iter()));
     // They are told what the configuration says.
     changes.entries("debug_clients", &old, &new, |_, added| allowing(added, false));
     changes
 }
 
-fn texts(items: &[impl ToString]) -> BTreeSet<String> {
-    items.iter().map(ToString::to_string).collect()
+fn texts(items: impl IntoIterator<Item = impl ToString>) -> BTreeSet<String> {
+    items.into_iter().map(|item| item.to_string()).collect()
 }
 
 /// An upstream that is on one side alone differs from nothing in all that it has.
@@ -201,6 +204,7 @@ fn listener(
             h2: _,
             redirect_https: _,
             proxy_protocol: _,
+            trust_forwarded: _,
         } = listener;
         texts(addresses)
     });
@@ -212,9 +216,14 @@ fn listener(
     changes
 }
 
-/// Who may say whom a connection comes from; without the key, nobody.
+/// Who may say whom a connection or a request comes from; without the keys, nobody.
 fn of_proxies(changes: &mut Changes, before: Option<&Listener>, after: Option<&Listener>) {
-    let [old, new] = [before, after].map(|side| side.and_then(|it| it.proxy_protocol.as_deref()));
+    let trusted = |side: Option<&Listener>| {
+        side.map(|listener| texts(listener.trust_forwarded.iter())).unwrap_or_default()
+    };
+    let [old, new] = [before, after].map(trusted);
+    changes.entries("trust_forwarded", &old, &new, |_, added| allowing(added, false));
+    let [old, new] = [before, after].map(|side| side.and_then(|it| it.proxy_protocol.as_ref()));
     if before.is_some() && after.is_some() && old.is_some() != new.is_some() {
         let [was, is] = [old.is_some(), new.is_some()];
         let sides = [was, is].map(|is_there| is_there.then(String::new));
@@ -222,7 +231,8 @@ fn of_proxies(changes: &mut Changes, before: Option<&Listener>, after: Option<&L
         // Without it, whoever reaches the listener is let in.
         changes.value("proxy_protocol", from, to, Access::by_order(&!was, &!is));
     }
-    let [old, new] = [old, new].map(|networks| texts(networks.unwrap_or_default()));
+    let [old, new] =
+        [old, new].map(|networks| texts(networks.into_iter().flat_map(Networks::iter)));
     changes.entries("proxy_protocol", &old, &new, |_, added| allowing(added, false));
 }
 

@@ -270,6 +270,30 @@ fn the_process() {
     );
 }
 
+/// Who may speak for others, and who is told what others are not.
+#[test]
+fn who_is_trusted() {
+    let routes = policy("");
+    let with = |networks: &str| {
+        format!(
+            "listeners.x = {{ address = \"[::1]:80\", trust_forwarded = {networks}, proxy_protocol = \
+             {networks} }}\n[request_id]\ntrusted = {networks}\n[admin]\ndebug_clients = \
+             {networks}\n{routes}"
+        )
+    };
+    let (one, two) = (with("[\"10.0.0.1\"]"), with("[\"::ffff:10.0.0.1\", \"10.0.0.2\"]"));
+    let keys = [
+        "listeners.x: trust_forwarded",
+        "listeners.x: proxy_protocol",
+        "request_id: trusted",
+        "admin: debug_clients",
+    ];
+    let due = |sign: &str, end: &str| keys.map(|key| format!("{sign} {key}: 10.0.0.2/32{end}"));
+    let (wider, narrower) = (due("+", "  [widens]"), due("-", ""));
+    check("one more", &one, &two, &wider.each_ref().map(String::as_str));
+    check("one less", &two, &one, &narrower.each_ref().map(String::as_str));
+}
+
 #[test]
 fn another_spelling_is_no_change() {
     let named = "origins.x = [\"https://a.example\"]\n\

@@ -3,6 +3,7 @@
 //! The proxy does what [`decide`] says; `corsac explain` and `[[tests]]` show it.
 //! They cannot differ, since this is the only place where it is decided.
 
+mod caller;
 mod redirect;
 mod reply;
 mod request;
@@ -16,9 +17,10 @@ use http::{
 };
 
 pub use self::{
+    caller::{Caller, Scheme},
     redirect::{Ambiguous, redirect_of},
     reply::{Cause, HOP_BY_HOP, Reply},
-    request::{Facts, Request, Scheme},
+    request::{Facts, Request},
     route::{Found, Told, find},
 };
 use crate::{

@@ -1,12 +1,9 @@
 //! Clients that come in the clear, and are sent to TLS.
 
-use http::{
-    HeaderValue, Method, StatusCode, Uri,
-    header::LOCATION,
-    uri::{Port, Scheme},
-};
+use http::{HeaderValue, Method, StatusCode, Uri, header::LOCATION, uri::Port};
 
 use super::{
+    caller::Scheme,
     reply::{Cause, Reply},
     request::Request,
 };
@@ -19,10 +16,13 @@ use crate::{
 /// machine that may have no certificate yet.
 const ACME: &str = "/.well-known/acme-challenge/";
 
-/// The answer to a request that came in the clear to a listener which sends to TLS. `None`: it
-/// is served as any other.
+/// The answer to a request whose client came in the clear, on a listener that sends to TLS.
+/// `None`: it is served as any other.
 pub(super) fn to_tls(request: &Request<'_>) -> Option<Reply<'static>> {
     let port = request.facts.redirects_to?;
+    if request.facts.caller.scheme() == Scheme::Https {
+        return None;
+    }
     let path = canonical_path(request.path).ok()?;
     if request.path == "*" || is_challenge(request.method, &path) {
         return None;
@@ -57,7 +57,7 @@ pub struct Ambiguous<'c>(pub &'c str, pub &'c str);
 /// # Errors
 /// They differ.
 pub fn redirect_of<'c>(config: &'c Config, url: &Uri) -> Result<Option<u16>, Ambiguous<'c>> {
-    if url.scheme() != Some(&Scheme::HTTP) {
+    if url.scheme() != Some(&http::uri::Scheme::HTTP) {
         return Ok(None);
     }
     let port = url.port().as_ref().map_or(80, Port::as_u16);

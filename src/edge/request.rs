@@ -1,13 +1,18 @@
 //! A request's head, as far as it decides anything, and what is known beside it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderMap, Method, Uri};
+
+use super::caller::{Caller, Scheme};
+
+/// Who asks where nobody does: an address of the first network for documentation (RFC 5737).
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 0);
 
 /// A request's head, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r> {
-    /// Who sent it, and how they reached corsac.
+    /// What is known beside it.
     pub facts: Facts<'r>,
     pub method: &'r Method,
     /// Its path, as sent.
@@ -21,11 +26,8 @@ pub struct Request<'r> {
 /// more than one way: read in one place, and the same for whoever asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Facts<'r> {
-    /// The client's address; of an IPv4 client, as IPv4. `None`: nobody sent it, as where
-    /// it is only explained.
-    pub client: Option<IpAddr>,
-    /// How the client reached corsac.
-    pub scheme: Scheme,
+    /// Who sent it, and how.
+    pub caller: Caller,
     /// The port to which the listener sends clients that come in the clear; `None`: none.
     pub redirects_to: Option<u16>,
     /// The host and port that the client asks for, as sent; empty where an HTTP/1.0 client
@@ -33,44 +35,14 @@ pub struct Facts<'r> {
     pub authority: &'r str,
 }
 
-/// How a client reaches corsac.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Scheme {
-    /// In the clear.
-    #[default]
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-impl Scheme {
-    /// As URLs have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// The port that a URL need not name.
-    #[must_use]
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
-
 impl<'r> Facts<'r> {
     /// What an absolute URL says, which nobody has sent.
     #[must_use]
     pub fn of_url(url: &'r Uri) -> Self {
         let is_https = url.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let scheme = if is_https { Scheme::Https } else { Scheme::Http };
         Self {
-            client: None,
-            scheme: if is_https { Scheme::Https } else { Scheme::Http },
+            caller: Caller::direct(NOBODY, scheme),
             redirects_to: None,
             authority: url.authority().map_or("", http::uri::Authority::as_str),
         }
@@ -79,9 +51,10 @@ impl<'r> Facts<'r> {
     /// Whether a page of this origin, as the `Origin` header has it, asks its own server.
     #[must_use]
     pub fn is_of_origin(&self, origin: &str) -> bool {
-        let port = format!(":{}", self.scheme.default_port());
+        let scheme = self.caller.scheme();
+        let port = format!(":{}", scheme.default_port());
         let authority = self.authority.strip_suffix(&port).unwrap_or(self.authority);
-        origin.eq_ignore_ascii_case(&format!("{}://{authority}", self.scheme.as_str()))
+        origin.eq_ignore_ascii_case(&format!("{}://{authority}", scheme.as_str()))
     }
 }
 

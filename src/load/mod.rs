@@ -62,7 +62,7 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Outcome<'c
         }
     };
     if own && let Some(route) = decision.route.and_then(|index| config.routes.get(index)) {
-        edge::finish(route, &decision.judgement, request.facts.scheme, &mut headers);
+        edge::finish(route, &decision.judgement, request.facts.caller.scheme(), &mut headers);
     }
     Outcome { decision, status, headers }
 }

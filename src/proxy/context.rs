@@ -3,8 +3,7 @@
 use std::{mem, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use pingora_core::protocols::SocketDigest;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -12,12 +11,12 @@ use super::{
     answer,
     attempts::Attempts,
     records::Record,
-    wire::{self, Secured, Wire},
+    wire::{self, Arrival, Wire},
 };
 use crate::{
     config::{Config, Route, Upstream},
     cors::{Judgement, Kind, Reason},
-    edge::{Cause, Scheme},
+    edge::{Caller, Cause, Scheme},
     metrics::{Held, RouteMetrics, UpstreamMetrics},
     refused::RefusedOrigins,
     snapshot::Lent,
@@ -33,8 +32,10 @@ pub struct Context {
     /// There from the first hook on, except where the process asks itself: that is
     /// neither counted nor logged.
     pub(super) asked: Option<Identity>,
-    /// What TLS says of the connection; `None`: it is in the clear.
-    pub(super) secured: Option<Arc<Secured>>,
+    /// How the connection has arrived, where there is a wire.
+    pub(super) arrival: Option<Arc<Arrival>>,
+    /// There from the first hook on, as `asked` is.
+    pub(super) caller: Option<Caller>,
     pub(super) decided: Decided,
     pub(super) attempts: Attempts,
     /// The status of the answer, where the upstream has given one.
@@ -47,19 +48,15 @@ pub struct Context {
     pub(super) unwritten: Option<Unwritten>,
 }
 
-/// A request's head, and its client: for the access log, which reads them when the session is
-/// gone.
+/// A request's head: for the access log, which reads it when the session is gone. Shares the
+/// session's memory.
 #[derive(Debug)]
-pub(super) struct Unwritten {
-    pub(super) head: KeptHead,
-    pub(super) client: Option<Arc<SocketDigest>>,
-}
-
-/// A head that outlives its session, and shares its memory.
-#[derive(Debug)]
-pub(super) enum KeptHead {
+pub(super) enum Unwritten {
     /// As it came.
-    Http1(Bytes),
+    Http1 {
+        raw: Bytes,
+        version: Version,
+    },
     Http2(Box<Http2Head>),
 }
 
@@ -135,7 +132,8 @@ impl Context {
             started: Instant::now(),
             _in_flight: record.metrics.request(),
             asked: None,
-            secured: None,
+            arrival: None,
+            caller: None,
             decided: Decided::default(),
             attempts: Attempts::default(),
             status: None,
@@ -145,9 +143,9 @@ impl Context {
         }
     }
 
-    /// How the client reached corsac.
+    /// How the client reached corsac, or the trusted peer.
     pub(super) fn scheme(&self) -> Scheme {
-        if self.secured.is_some() { Scheme::Https } else { Scheme::Http }
+        self.caller.map(|caller| caller.scheme()).unwrap_or_default()
     }
 
     pub(super) fn id(&self) -> Option<&HeaderValue> {
@@ -236,18 +234,18 @@ impl Context {
 
 impl Unwritten {
     pub(super) fn of(session: &Session) -> Self {
-        let downstream = session.as_downstream();
-        let client = downstream.digest().and_then(|digest| digest.socket_digest.clone());
-        let head = match downstream.as_http1() {
-            Some(session) => KeptHead::Http1(session.get_headers_raw_bytes()),
-            None => KeptHead::Http2(Box::new(Http2Head::of(session))),
-        };
-        Self { head, client }
+        match session.as_downstream().as_http1() {
+            Some(session) => Self::Http1 {
+                raw: session.get_headers_raw_bytes(),
+                version: session.req_header().version,
+            },
+            None => Self::Http2(Box::new(Http2Head::of(session))),
+        }
     }
 
     /// Whether it is known that the client wanted no answer any more.
     pub(super) fn is_left(&self) -> bool {
-        let KeptHead::Http2(head) = &self.head else { return false };
+        let Self::Http2(head) = self else { return false };
         head.wire.as_ref().is_some_and(|wire| wire.is_left())
     }
 }

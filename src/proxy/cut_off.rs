@@ -37,6 +37,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use bytes::Bytes;
+    use http::Version;
     use serde_json::{Value, json};
 
     use super::*;
@@ -44,7 +45,7 @@ mod tests {
         config::LogFormat,
         metrics::Metrics,
         proxy::{
-            context::{KeptHead, Unwritten},
+            context::Unwritten,
             log::{AccessLogQueue, Lines},
             records::Records,
         },
@@ -56,8 +57,8 @@ mod tests {
         let (access_log, lines) = AccessLogQueue::new(LogFormat::Json, dropped);
         let metrics = Metrics::new();
         let mut ctx = Context::new(Records::new(metrics.clone(), Some(access_log)).record());
-        let head = KeptHead::Http1(Bytes::from_static(head.as_bytes()));
-        ctx.unwritten = Some(Unwritten { head, client: None });
+        let (raw, version) = (Bytes::from_static(head.as_bytes()), Version::HTTP_10);
+        ctx.unwritten = Some(Unwritten::Http1 { raw, version });
         (ctx, lines, metrics)
     }
 
@@ -83,6 +84,7 @@ mod tests {
             ("method", json!("PUT")),
             ("path", json!("/a")),
             ("host", json!("a.example")),
+            ("protocol", json!("HTTP/1.0")),
             ("user_agent", json!("one")),
             ("origin", Value::Null),
             ("status", Value::Null),

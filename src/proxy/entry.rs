@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use pingora_proxy::Session;
 
 use super::{
-    context::{Context, KeptHead, Unwritten},
+    context::{Context, Unwritten},
     count::Totals,
     line::{Chosen, Line, Plain},
 };
@@ -17,7 +17,6 @@ impl<'r> Line<'r> {
         let head = session.req_header();
         let header = |name: HeaderName| head.headers.get(name).map(chosen);
         Self {
-            client: session.client_addr().and_then(|client| client.as_inet()).copied(),
             method: Some(word(head.method.as_str())),
             host: header(header::HOST),
             path: Some(Chosen(head.uri.path().as_bytes())),
@@ -31,26 +30,23 @@ impl<'r> Line<'r> {
 
     /// The line of a request that was cut off, so that its session is gone.
     pub(super) fn cut_off(unwritten: &'r Unwritten, totals: &Totals, ctx: &'r Context) -> Self {
-        let client = unwritten.client.as_ref();
-        let line = Self {
-            client: client.and_then(|socket| socket.peer_addr()?.as_inet().copied()),
-            ..Self::of(totals, ctx)
-        };
-        match &unwritten.head {
-            KeptHead::Http1(head) => {
-                let RequestLine { method, target } = RequestLine::of(head);
-                let header = |name: HeaderName| line_of(head, &name).map(Chosen);
+        let line = Self::of(totals, ctx);
+        match unwritten {
+            Unwritten::Http1 { raw, version } => {
+                let RequestLine { method, target } = RequestLine::of(raw);
+                let header = |name: HeaderName| line_of(raw, &name).map(Chosen);
                 Self {
                     method: method.map(word),
                     host: header(header::HOST),
                     path: target.map(|target| Chosen(target).without_query()),
+                    version: *version,
                     origin: header(header::ORIGIN),
                     referer: header(header::REFERER),
                     user_agent: header(header::USER_AGENT),
                     ..line
                 }
             }
-            KeptHead::Http2(head) => Self {
+            Unwritten::Http2(head) => Self {
                 method: Some(word(head.method.as_str())),
                 host: head.host.as_ref().map(chosen),
                 path: Some(Chosen(head.uri.path().as_bytes())),
@@ -68,7 +64,8 @@ impl<'r> Line<'r> {
         Self {
             time: Timestamp::now(),
             request_id: ctx.id().map(|id| Plain(id.as_bytes())),
-            client: None,
+            listener: ctx.arrival.as_ref().map(|arrival| word(&arrival.listener)),
+            caller: ctx.caller,
             method: None,
             host: None,
             path: None,
@@ -85,7 +82,7 @@ impl<'r> Line<'r> {
             origin: None,
             referer: None,
             user_agent: None,
-            secured: ctx.secured.as_deref(),
+            secured: ctx.arrival.as_ref().and_then(|arrival| arrival.secured.as_ref()),
         }
     }
 }

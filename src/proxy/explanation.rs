@@ -5,8 +5,8 @@ use std::fmt::Write;
 use http::{HeaderName, HeaderValue};
 use pingora_proxy::Session;
 
-use super::{client, context::Context};
-use crate::config::Config;
+use super::context::Context;
+use crate::{config::Config, edge::Caller};
 
 /// How a client asks. Never forwarded: the client asks the corsac that it reaches, and an
 /// upstream that is a corsac, too, would take this one for the client.
@@ -16,9 +16,9 @@ pub(super) const ASKED_BY: HeaderName = HeaderName::from_static("corsac-explain"
 pub(super) const HEADER: HeaderName = HeaderName::from_static("corsac-explanation");
 
 /// Whether the client asks, and may.
-pub(super) fn is_due(session: &Session, config: &Config) -> bool {
+pub(super) fn is_due(session: &Session, caller: Caller, config: &Config) -> bool {
     let asks = || session.req_header().headers.get(ASKED_BY).is_some_and(|value| value == "1");
-    client::ip(session).is_some_and(|client| config.admin.explains_to(client)) && asks()
+    caller.is_client_of(&config.admin.debug_clients) && asks()
 }
 
 /// Why the response to this request is as it is.

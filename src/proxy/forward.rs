@@ -11,9 +11,9 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::{client, context::Context, explanation, line::ipv4, plain};
+use super::{context::Context, explanation, line::ipv4, plain};
 use crate::{
-    edge::{Facts, Request, Scheme},
+    edge::{Caller, Facts, Request},
     edits::HeaderEdits,
 };
 
@@ -34,32 +34,26 @@ const DROPPED: [HeaderName; 5] = [
 /// How many headers are added to nearly every request: those three, and the id.
 const ADDED: usize = 4;
 
-/// The head, as [`crate::edge`] looks at it. `None`: as of [`facts`].
+/// The head, as [`crate::edge`] looks at it. `None`: HTTP/1.1 without a `Host`, which is to
+/// be refused (RFC 9112, 3.2), and which Pingora lets pass.
 pub(super) fn request(
     session: &Session,
-    scheme: Scheme,
+    caller: Caller,
     redirects_to: Option<u16>,
 ) -> Option<Request<'_>> {
-    let head = session.req_header();
-    Some(Request {
-        facts: Facts { redirects_to, ..facts(session, scheme)? },
-        method: &head.method,
-        path: head.uri.path(),
-        query: head.uri.query(),
-        headers: &head.headers,
-    })
-}
-
-/// What is known of the request beside its head. `None`: HTTP/1.1 without a `Host`,
-/// which is to be refused (RFC 9112, 3.2), and which Pingora lets pass.
-fn facts(session: &Session, scheme: Scheme) -> Option<Facts<'_>> {
     let head = session.req_header();
     let authority = match head.headers.get(HOST) {
         Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
         None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
-    Some(Facts { client: client::ip(session), scheme, redirects_to: None, authority })
+    Some(Request {
+        facts: Facts { caller, redirects_to, authority },
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+    })
 }
 
 /// Makes the upstream's head of a copy of the client's, which Pingora has freed
@@ -76,7 +70,7 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     let headers = &mut parts.headers;
     // Otherwise a head with few headers grows twice.
     headers.reserve(ADDED);
-    set_forwarded(session, ctx.scheme(), headers)?;
+    set_forwarded(session, ctx.caller, headers)?;
     if let (Some(id), Some(config)) = (ctx.id(), ctx.config()) {
         headers.insert(&config.request_id.header, id.clone());
     }
@@ -148,9 +142,9 @@ fn is_ours(name: &HeaderName, ctx: &Context, edits: Option<&HeaderEdits>) -> boo
         || edits.is_some_and(|edits| edits.iter().any(|edit| edit.name() == name))
 }
 
-/// Says where the request came from. What the client says of that is dropped:
-/// an upstream that believes these must be able to.
-fn set_forwarded(session: &Session, scheme: Scheme, headers: &mut HeaderMap) -> Result<()> {
+/// Says where the request came from. What was said of that is dropped, unless a trusted peer
+/// has: an upstream that believes these must be able to.
+fn set_forwarded(session: &Session, caller: Option<Caller>, headers: &mut HeaderMap) -> Result<()> {
     // Hardly any request has one, and looking at each name costs less than looking
     // each of these up.
     if headers.keys().any(|name| DROPPED.contains(name)) {
@@ -158,11 +152,11 @@ fn set_forwarded(session: &Session, scheme: Scheme, headers: &mut HeaderMap) -> 
             headers.remove(name);
         }
     }
-    let Some(Facts { client: Some(client), .. }) = facts(session, scheme) else {
+    let Some(caller) = caller else {
         return Err(Error::explain(ErrorType::InternalError, "a connection has a peer"));
     };
-    headers.insert(FORWARDED_FOR, text(client));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    headers.insert(FORWARDED_FOR, text(&caller.chain(&session.req_header().headers)));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(caller.scheme().as_str()));
     match headers.get(HOST).cloned() {
         Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
         None => drop(headers.remove(FORWARDED_HOST)),
@@ -170,14 +164,19 @@ fn set_forwarded(session: &Session, scheme: Scheme, headers: &mut HeaderMap) -> 
     Ok(())
 }
 
-fn text(client: IpAddr) -> HeaderValue {
+fn text(chain: &[IpAddr]) -> HeaderValue {
     /// Bytes of the longest text of an address.
     const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
     let mut text = SmallVec::<[u8; LONGEST]>::new();
-    match client {
-        IpAddr::V4(client) => ipv4(client, |byte| text.push(byte)),
-        // Writing to memory cannot fail.
-        IpAddr::V6(client) => drop(write!(text, "{client}")),
+    for (index, address) in chain.iter().enumerate() {
+        if index > 0 {
+            text.extend_from_slice(b", ");
+        }
+        match address {
+            IpAddr::V4(address) => ipv4(*address, |byte| text.push(byte)),
+            // Writing to memory cannot fail.
+            IpAddr::V6(address) => drop(write!(text, "{address}")),
+        }
     }
-    HeaderValue::from_bytes(&text).expect("digits, dots and colons are a header value")
+    HeaderValue::from_bytes(&text).expect("a list of addresses is a header value")
 }

@@ -15,7 +15,7 @@ use http::Version;
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 
 use super::wire::Secured;
-use crate::config::LogFormat;
+use crate::{config::LogFormat, edge::Caller};
 
 /// The most bytes of a field that a client chooses. Real ones are shorter, and clients that
 /// send longer ones should not fill the disk.
@@ -27,7 +27,8 @@ const FIELD_BYTES_MAX: usize = 1024;
 pub struct Line<'r> {
     pub time: Timestamp,
     pub request_id: Option<Plain<'r>>,
-    pub client: Option<SocketAddr>,
+    pub listener: Option<Plain<'r>>,
+    pub caller: Option<Caller>,
     pub method: Option<Plain<'r>>,
     pub host: Option<Chosen<'r>>,
     pub path: Option<Chosen<'r>>,
@@ -49,7 +50,7 @@ pub struct Line<'r> {
 
 /// What a line says of TLS where there is none.
 const IN_THE_CLEAR: &[u8] =
-    br#","scheme":"http","tls_version":null,"cipher":null,"sni":null,"resumed":null"#;
+    br#","tls_version":null,"cipher":null,"alpn":null,"sni":null,"resumed":null"#;
 
 /// What the client chose: any bytes. Cut where they are written.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +75,22 @@ impl Line<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
         self.time.field(br#"{"time":"#, out);
         self.request_id.field(br#","request_id":"#, out);
-        self.client.field(br#","client":"#, out);
+        self.listener.field(br#","listener":"#, out);
+        match self.caller {
+            None => out.extend_from_slice(br#","client":null,"peer":null"#),
+            Some(caller) => {
+                match caller.named() {
+                    // Its port is not known.
+                    Some(client) => client.field(br#","client":"#, out),
+                    None => caller.peer().field(br#","client":"#, out),
+                }
+                caller.peer().field(br#","peer":"#, out);
+            }
+        }
         self.method.field(br#","method":"#, out);
         self.host.field(br#","host":"#, out);
         self.path.field(br#","path":"#, out);
+        Plain(protocol(self.version)).field(br#","protocol":"#, out);
         self.route.field(br#","route":"#, out);
         self.status.field(br#","status":"#, out);
         self.bytes_in.field(br#","bytes_in":"#, out);
@@ -88,12 +101,14 @@ impl Line<'_> {
         self.cors_kind.field(br#","cors_kind":"#, out);
         self.cors_reason.field(br#","cors_reason":"#, out);
         self.origin.field(br#","origin":"#, out);
+        let scheme = self.caller.map(|caller| Plain(caller.scheme().as_str().as_bytes()));
+        scheme.field(br#","scheme":"#, out);
         match self.secured {
             None => out.extend_from_slice(IN_THE_CLEAR),
-            Some(Secured { version, cipher, server_name, is_resumed }) => {
-                out.extend_from_slice(br#","scheme":"https""#);
+            Some(Secured { version, cipher, alpn, server_name, is_resumed }) => {
                 Plain(version.as_bytes()).field(br#","tls_version":"#, out);
                 Plain(cipher.as_bytes()).field(br#","cipher":"#, out);
+                alpn.map(|alpn| Plain(alpn.as_bytes())).field(br#","alpn":"#, out);
                 server_name.as_ref().map(|name| Chosen(name.as_bytes())).field(br#","sni":"#, out);
                 let resumed: &[u8] = if *is_resumed { b"true" } else { b"false" };
                 out.extend_from_slice(br#","resumed":"#);
@@ -106,15 +121,17 @@ impl Line<'_> {
 
     /// NCSA's combined format, escaped as nginx does. Without queries, as in JSON.
     fn write_combined(&self, out: &mut Vec<u8>) {
-        match self.client {
-            Some(client) => ip(client.ip(), out),
+        match self.caller {
+            Some(caller) => ip(caller.client(), out),
             None => out.push(b'-'),
         }
         display(out, format_args!(" - - [{}] \"", self.time.strftime("%d/%b/%Y:%H:%M:%S +0000")));
         out.extend_from_slice(self.method.map_or(b"-", |method| method.0));
         out.push(b' ');
         self.path.unwrap_or(Chosen(b"-")).escape(out);
-        display(out, format_args!(" {:?}\" ", self.version));
+        out.push(b' ');
+        out.extend_from_slice(protocol(self.version));
+        out.extend_from_slice(b"\" ");
         match self.status {
             Some(status) => number(out, status),
             None => out.push(b'-'),
@@ -127,6 +144,15 @@ impl Line<'_> {
         out.extend_from_slice(b"\" \"");
         self.user_agent.unwrap_or(Chosen(b"-")).escape(out);
         out.push(b'"');
+    }
+}
+
+/// The protocol that a request came by.
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2.0",
+        _ => b"HTTP/1.1",
     }
 }
 
@@ -245,6 +271,14 @@ impl Json for SocketAddr {
     }
 }
 
+impl Json for IpAddr {
+    fn value(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        ip(*self, out);
+        out.push(b'"');
+    }
+}
+
 fn ip(address: IpAddr, out: &mut Vec<u8>) {
     match address {
         IpAddr::V4(address) => ipv4(address, |byte| out.push(byte)),
@@ -307,16 +341,19 @@ fn display(out: &mut Vec<u8>, text: impl std::fmt::Display) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+    use http::HeaderMap;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::edge::Scheme;
 
     fn line<'r>(path: &'r str, user_agent: Option<&'r [u8]>) -> Line<'r> {
         Line {
             time: "2026-01-31T12:00:00.0009Z".parse().unwrap(),
             request_id: Some(Plain(b"01930f3e-7b2a-7c3d-8e4f-0123456789ab")),
-            client: Some("192.0.2.7:4711".parse().unwrap()),
+            listener: Some(Plain(b"http")),
+            caller: Some(caller("192.0.2.7:4711".parse().unwrap(), Scheme::Http, None)),
             method: Some(Plain(b"GET")),
             host: Some(Chosen(b"api.example.com")),
             path: Some(Chosen(path.as_bytes())),
@@ -337,9 +374,20 @@ mod tests {
         }
     }
 
+    /// A caller whom everyone may speak for.
+    fn caller(peer: SocketAddr, scheme: Scheme, client: Option<IpAddr>) -> Caller {
+        let everyone = ["0.0.0.0/0", "::/0"].iter().map(|network| network.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        if let Some(client) = client {
+            headers.insert("x-forwarded-for", client.to_string().parse().unwrap());
+        }
+        Caller::direct(peer, scheme).trusting(&everyone.collect(), &headers)
+    }
+
     fn secured(server_name: Option<&str>, is_resumed: bool) -> Secured {
         let server_name = server_name.map(Into::into);
-        Secured { version: "1.3", cipher: "TLS13_AES_128_GCM_SHA256", server_name, is_resumed }
+        let (version, cipher) = ("1.3", "TLS_AES_128_GCM_SHA256");
+        Secured { version, cipher, alpn: Some("http/1.1"), server_name, is_resumed }
     }
 
     fn written(line: &Line<'_>, format: LogFormat) -> String {
@@ -355,10 +403,16 @@ mod tests {
         json!({
             "time": format!("{:.3}", line.time),
             "request_id": line.request_id.map(word),
-            "client": line.client,
+            "listener": line.listener.map(word),
+            "client": line.caller.map(|it| match it.named() {
+                Some(client) => client.to_string(),
+                None => it.peer().to_string(),
+            }),
+            "peer": line.caller.map(|it| it.peer()),
             "method": line.method.map(word),
             "host": line.host.map(text),
             "path": line.path.map(text),
+            "protocol": format!("{:?}", line.version),
             "route": line.route.map(word),
             "status": line.status,
             "bytes_in": line.bytes_in,
@@ -369,9 +423,10 @@ mod tests {
             "cors_kind": line.cors_kind.map(word),
             "cors_reason": line.cors_reason.map(word),
             "origin": line.origin.map(text),
-            "scheme": if line.secured.is_some() { "https" } else { "http" },
+            "scheme": line.caller.map(|it| it.scheme().as_str()),
             "tls_version": line.secured.map(|it| it.version),
             "cipher": line.secured.map(|it| it.cipher),
+            "alpn": line.secured.and_then(|it| it.alpn),
             "sni": line.secured.and_then(|it| it.server_name.as_deref()),
             "resumed": line.secured.map(|it| it.is_resumed),
             "user_agent": line.user_agent.map(text),
@@ -383,21 +438,25 @@ mod tests {
         let line = line("/v1/orders/7", Some(b"curl/8"));
         assert_eq!(
             written(&line, LogFormat::Json),
-            r#"{"time":"2026-01-31T12:00:00.000Z","request_id":"01930f3e-7b2a-7c3d-8e4f-0123456789ab","client":"192.0.2.7:4711","method":"GET","host":"api.example.com","path":"/v1/orders/7","route":"shop/orders","status":200,"bytes_in":0,"bytes_out":17,"duration_ms":1.234,"upstream":"10.0.1.11:8080","reason":null,"cors_kind":"actual","cors_reason":"ok","origin":"https://app.example.com","scheme":"http","tls_version":null,"cipher":null,"sni":null,"resumed":null,"user_agent":"curl/8"}"#.to_owned() + "\n"
+            r#"{"time":"2026-01-31T12:00:00.000Z","request_id":"01930f3e-7b2a-7c3d-8e4f-0123456789ab","listener":"http","client":"192.0.2.7:4711","peer":"192.0.2.7:4711","method":"GET","host":"api.example.com","path":"/v1/orders/7","protocol":"HTTP/1.1","route":"shop/orders","status":200,"bytes_in":0,"bytes_out":17,"duration_ms":1.234,"upstream":"10.0.1.11:8080","reason":null,"cors_kind":"actual","cors_reason":"ok","origin":"https://app.example.com","scheme":"http","tls_version":null,"cipher":null,"alpn":null,"sni":null,"resumed":null,"user_agent":"curl/8"}"#.to_owned() + "\n"
         );
-        let secured = secured(Some("api.example.com"), true);
-        let text = written(&Line { secured: Some(&secured), ..line }, LogFormat::Json);
-        let tls = r#","scheme":"https","tls_version":"1.3","cipher":"TLS13_AES_128_GCM_SHA256","sni":"api.example.com","resumed":true,"#;
-        assert!(text.contains(tls), "{text}");
         assert_eq!(
             written(&line, LogFormat::Combined),
             r#"192.0.2.7 - - [31/Jan/2026:12:00:00 +0000] "GET /v1/orders/7 HTTP/1.1" 200 17 "https://app.example.com/a" "curl/8""#.to_owned() + "\n"
         );
+        let secured = secured(Some("api.example.com"), true);
+        let hop = caller("10.0.0.1:80".parse().unwrap(), Scheme::Https, "2001:db8::7".parse().ok());
+        let line = Line { secured: Some(&secured), caller: Some(hop), ..line };
+        let text = written(&line, LogFormat::Json);
+        let tls = r#","scheme":"https","tls_version":"1.3","cipher":"TLS_AES_128_GCM_SHA256","alpn":"http/1.1","sni":"api.example.com","resumed":true,"#;
+        assert!(text.contains(tls), "{text}");
+        assert!(text.contains(r#""client":"2001:db8::7","peer":"10.0.0.1:80","#), "{text}");
+        assert!(written(&line, LogFormat::Combined).starts_with("2001:db8::7 - - ["));
     }
 
     #[test]
     fn what_is_not_there() {
-        let line = Line { client: None, status: None, referer: None, ..line("*", None) };
+        let line = Line { caller: None, status: None, referer: None, ..line("*", None) };
         assert_eq!(
             written(&line, LogFormat::Combined),
             "- - - [31/Jan/2026:12:00:00 +0000] \"GET * HTTP/1.1\" - 17 \"-\" \"-\"\n"
@@ -452,12 +511,16 @@ mod tests {
             path in any::<Vec<u8>>(),
             others in any::<[Option<Vec<u8>>; 3]>(),
             tls in any::<Option<(Option<String>, bool)>>(),
+            named in any::<Option<IpAddr>>(),
         ) {
             let tls = tls.map(|(name, is_resumed)| secured(name.as_deref(), is_resumed));
             let [host, origin, user_agent] = others.each_ref().map(Option::as_deref);
             let line = Line {
                 time: Timestamp::new(seconds, 987_654_321).unwrap(),
-                client: addresses[0],
+                caller: addresses[0].map(|peer| {
+                    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+                    caller(peer, scheme, named)
+                }),
                 host: host.map(Chosen),
                 path: Some(Chosen(&path)),
                 status,

@@ -5,7 +5,7 @@
 mod answer;
 mod attempts;
 mod body;
-mod client;
+mod caller;
 mod closing;
 mod context;
 mod count;
@@ -44,7 +44,7 @@ pub use line::{Chosen, Line, Plain};
 pub use log::{AccessLogQueue, Lines};
 pub use refuse::{Refuser, Unread};
 pub use self_check::{Asking, SelfCheck};
-pub use wire::{Awaited, Ended, FindWire, Secured, Wire};
+pub use wire::{Arrival, Awaited, Ended, FindWire, Secured, Wire};
 pub use written::Written;
 
 use attempts::Broken;
@@ -118,19 +118,18 @@ impl ProxyHttp for Proxy {
         if self.self_check.is_asked(session) {
             return Box::pin(self.self_check.answer(session)).await.map(|()| true);
         }
-        ctx.secured = wire::of(session, self.find_wire).and_then(Wire::secured).cloned();
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
+        ctx.arrival = wire::of(session, self.find_wire).map(Wire::arrival).cloned();
+        let listener = ctx.arrival.as_ref().and_then(|it| config.listener(&it.listener));
+        let caller = caller::of(session, ctx.arrival.as_deref(), listener)?;
+        ctx.caller = Some(caller);
         ctx.asked = Some(Identity {
-            id: request_id::of(session, config),
-            is_explained: explanation::is_due(session, config),
+            id: request_id::of(session, caller, config),
+            is_explained: explanation::is_due(session, caller, config),
         });
-        let redirects_to = match &ctx.secured {
-            Some(_) => None,
-            None => wire::of(session, self.find_wire)
-                .and_then(|wire| config.redirects_to(wire.listener())),
-        };
-        let decision = match forward::request(session, ctx.scheme(), redirects_to) {
+        let redirects_to = listener.and_then(|listener| listener.redirect_https);
+        let decision = match forward::request(session, caller, redirects_to) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };

@@ -1,7 +1,7 @@
 //! Answers to what is no request: its head is malformed, too large or too slow, so no
 //! hook ever sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, Version, header::ALLOW};
 use jiff::Timestamp;
@@ -10,11 +10,11 @@ use super::{
     line::{Chosen, Line, Plain},
     log::AccessLogQueue,
     request_id,
-    wire::Secured,
+    wire::Arrival,
     written::Written,
 };
 use crate::{
-    edge::{Cause, Reply},
+    edge::{Caller, Cause, Reply},
     http1::Malformed,
     metrics::{Limit, Metrics},
     snapshot::Lender,
@@ -43,12 +43,10 @@ pub struct Unread<'h> {
     /// Its target, if it can be told.
     pub target: Option<&'h [u8]>,
     pub version: Version,
-    /// The address of its client.
-    pub client: Option<SocketAddr>,
+    /// How its connection has arrived.
+    pub arrival: &'h Arrival,
     /// Since it began.
     pub duration: Duration,
-    /// What TLS says of the connection; `None`: it is in the clear.
-    pub secured: Option<&'h Secured>,
 }
 
 impl Refuser {
@@ -126,10 +124,13 @@ fn judge(why: Option<Malformed>) -> (StatusCode, Cause, Option<Limit>) {
 }
 
 fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'_>) -> Line<'r> {
+    let arrival = unread.arrival;
     Line {
         time: Timestamp::now(),
         request_id: id.map(|id| Plain(id.as_bytes())),
-        client: unread.client,
+        listener: Some(Plain(arrival.listener.as_bytes())),
+        // What cannot be read names nobody.
+        caller: Some(Caller::direct(arrival.peer, arrival.scheme())),
         method: unread.method.map(|method| Plain(method.as_bytes())),
         host: None,
         path: unread.target.map(|target| Chosen(target).without_query()),
@@ -146,6 +147,6 @@ fn line<'r>(unread: &Unread<'r>, id: Option<&'r HeaderValue>, reply: &'r Reply<'
         origin: None,
         referer: None,
         user_agent: None,
-        secured: unread.secured,
+        secured: arrival.secured.as_ref(),
     }
 }

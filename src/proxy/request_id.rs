@@ -1,4 +1,4 @@
-//! The id of a request: brought by a trusted client, or made.
+//! The id of a request: brought by a trusted peer, or made.
 
 use std::time::SystemTime;
 
@@ -6,16 +6,15 @@ use http::HeaderValue;
 use pingora_proxy::Session;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::client;
-use crate::config::Config;
+use crate::{config::Config, edge::Caller};
 
-/// The longest id that a client may bring, in bytes: it goes into every log line.
+/// The longest id that a peer may bring, in bytes: it goes into every log line.
 const BYTES_MAX: usize = 128;
 
 /// The id of this request.
-pub(super) fn of(session: &Session, config: &Config) -> HeaderValue {
+pub(super) fn of(session: &Session, caller: Caller, config: &Config) -> HeaderValue {
     let settings = &config.request_id;
-    if client::ip(session).is_some_and(|client| settings.trusts(client)) {
+    if settings.trusted.contain(caller.peer().ip()) {
         let mut brought = session.req_header().headers.get_all(&settings.header).iter();
         // If there are two, neither is the request's id.
         if let (Some(id), None) = (brought.next(), brought.next())
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_a_client_may_bring() {
+    fn ids_that_a_peer_may_bring() {
         let longest = "a".repeat(BYTES_MAX);
         let too_long = "a".repeat(BYTES_MAX + 1);
         #[rustfmt::skip]

@@ -8,6 +8,7 @@ use std::{
     any::Any,
     error::Error as StdError,
     fmt, io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 
 use super::written::Written;
-use crate::{http1::chunked::MalformedChunks, metrics::Limit};
+use crate::{edge::Scheme, http1::chunked::MalformedChunks, metrics::Limit};
 
 /// No answer is waited for, or it may take as long as it will.
 const UNLIMITED: u64 = u64::MAX;
@@ -32,9 +33,7 @@ pub type FindWire = fn(&dyn Any) -> Option<&Wire>;
 /// after the other, and on one thread.
 #[derive(Debug)]
 pub struct Wire {
-    listener: Arc<str>,
-    /// `None`: in the clear.
-    secured: Option<Arc<Secured>>,
+    arrival: Arc<Arrival>,
     /// How long the answer to what was forwarded may take, in milliseconds.
     answer: AtomicU64,
     /// Grows with each thing that the connection has to take note of.
@@ -47,6 +46,26 @@ pub struct Wire {
     is_left: AtomicBool,
 }
 
+/// What is known of a connection before its first request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Arrival {
+    /// The name of the listener that it was accepted on.
+    pub listener: Arc<str>,
+    /// Whom it comes from: the other end of its socket, or whom a header of the PROXY
+    /// protocol names.
+    pub peer: SocketAddr,
+    /// What TLS says of it; `None`: it is in the clear.
+    pub secured: Option<Secured>,
+}
+
+impl Arrival {
+    /// How the peer came.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        if self.secured.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+}
+
 /// What TLS says of a connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Secured {
@@ -54,6 +73,8 @@ pub struct Secured {
     pub version: &'static str,
     /// Its cipher suite, as IANA calls it.
     pub cipher: &'static str,
+    /// The protocol that was agreed on (ALPN); `None`: the client named none.
+    pub alpn: Option<&'static str>,
     /// The server that the client has named.
     pub server_name: Option<Box<str>>,
     /// It goes on with a session of before.
@@ -75,12 +96,11 @@ const TUNNEL: u32 = 2;
 const STEP: u32 = 4;
 
 impl Wire {
-    /// Of a connection that was accepted on this listener.
+    /// Of a connection that has arrived so.
     #[must_use]
-    pub fn new(listener: Arc<str>, secured: Option<Secured>) -> Self {
+    pub fn new(arrival: Arc<Arrival>) -> Self {
         Self {
-            listener,
-            secured: secured.map(Arc::new),
+            arrival,
             answer: AtomicU64::new(UNLIMITED),
             stage: AtomicU32::new(0),
             held: AtomicBool::new(false),
@@ -92,20 +112,13 @@ impl Wire {
     /// Of another request on the same connection, beside this one.
     #[must_use]
     pub fn another(&self) -> Self {
-        let Self { listener, secured, .. } = self;
-        Self { secured: secured.clone(), ..Self::new(Arc::clone(listener), None) }
+        Self::new(Arc::clone(&self.arrival))
     }
 
-    /// The listener's name.
+    /// How the connection has arrived.
     #[must_use]
-    pub fn listener(&self) -> &Arc<str> {
-        &self.listener
-    }
-
-    /// What TLS says of the connection; `None`: it is in the clear.
-    #[must_use]
-    pub fn secured(&self) -> Option<&Arc<Secured>> {
-        self.secured.as_ref()
+    pub fn arrival(&self) -> &Arc<Arrival> {
+        &self.arrival
     }
 
     /// A request begins: nothing is awaited yet.

@@ -48,6 +48,7 @@ fn changes(running: &Config, config: &Config) -> impl Iterator<Item = (String, O
             h2: _,
             redirect_https: _,
             proxy_protocol,
+            trust_forwarded: _,
         } = listener;
         let other = find(running, name);
         if other.as_ref().is_none_or(|other| other.addresses != *addresses) {

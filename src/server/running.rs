@@ -233,6 +233,7 @@ impl RunningServer {
             listener.map_or_else(Terms::default, |listener| Terms {
                 limits: Arc::clone(&listener.limits),
                 proxies: listener.proxy_protocol.clone(),
+                hops: listener.trust_forwarded.clone(),
                 tls: index.and_then(|index| serving.tls(index)).cloned(),
                 h2: listener.h2,
             })

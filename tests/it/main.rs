@@ -66,6 +66,8 @@ mod snapshots;
 #[cfg(feature = "server")]
 mod tls;
 #[cfg(feature = "server")]
+mod trust_forwarded;
+#[cfg(feature = "server")]
 mod upgrade;
 #[cfg(feature = "server")]
 mod upstreams;

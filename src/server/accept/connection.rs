@@ -10,7 +10,6 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice, Write as _},
     mem::{self, MaybeUninit},
-    net::SocketAddr,
     os::fd::AsRawFd,
     pin::{Pin, pin},
     sync::Arc,
@@ -42,7 +41,7 @@ use crate::{
     },
     http2::PREFACE,
     metrics::Metrics,
-    proxy::{Ended, Secured, Wire},
+    proxy::{Arrival, Ended, Wire},
 };
 
 /// How much of the next request is read while one is served: enough to see that the client
@@ -60,7 +59,6 @@ const HEAD_AT_STOP: Duration = Duration::from_secs(1);
 pub(in crate::server) struct Connection {
     /// `None` once it is left to linger.
     stream: Option<Transport>,
-    digest: Arc<SocketDigest>,
     wire: Wire,
     limits: Arc<ClientLimits>,
     /// Its first bytes may be the preface of HTTP/2.
@@ -120,10 +118,9 @@ pub(super) enum Why {
 }
 
 impl Connection {
-    /// A connection from `peer`. `open` is held for as long as it lives.
+    /// A connection of this wire. `open` is held for as long as it lives.
     pub(super) fn new(
         stream: Transport,
-        peer: SocketAddr,
         wire: Wire,
         limits: Arc<ClientLimits>,
         http2: Option<Http2>,
@@ -134,14 +131,9 @@ impl Connection {
         let http2 = http2.filter(|_| stream.may_be_http2());
         // Answers leave when Pingora flushes; waiting for an ACK only delays them.
         // A socket that refuses is about to fail anyway.
-        let socket = stream.socket();
-        let _ = socket.set_nodelay(true);
-        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-        // A fresh cell is empty, so this saves a system call and cannot fail.
-        let _ = digest.peer_addr.set(Some(peer.into()));
+        let _ = stream.socket().set_nodelay(true);
         Self {
             stream: Some(stream),
-            digest: Arc::new(digest),
             wire,
             limits,
             http2,
@@ -159,14 +151,9 @@ impl Connection {
         stream.downcast_ref::<Self>().map(|connection| &connection.wire)
     }
 
-    /// The address of its other end.
-    pub(super) fn client(&self) -> Option<SocketAddr> {
-        self.digest.peer_addr()?.as_inet().copied()
-    }
-
-    /// What TLS says of it; `None`: it is in the clear.
-    pub(super) fn secured(&self) -> Option<&Secured> {
-        self.wire.secured().map(Arc::as_ref)
+    /// How it has arrived.
+    pub(super) fn arrival(&self) -> &Arc<Arrival> {
+        self.wire.arrival()
     }
 
     /// The limits that it was accepted under.
@@ -265,7 +252,6 @@ impl Connection {
         Some(Begun {
             transport: self.stream.take()?,
             ahead,
-            digest: Arc::clone(&self.digest),
             wire: self.wire.another(),
             limits: Arc::clone(&self.limits),
             http2: self.http2?,
@@ -485,7 +471,7 @@ impl Connection {
     /// Counts why a request ends, and says so to Pingora.
     fn ended(&self, ended: Ended) -> io::Error {
         if let Ended::Limit(limit) = ended {
-            self.metrics.limit_reached(self.wire.listener(), limit);
+            self.metrics.limit_reached(&self.arrival().listener, limit);
         }
         ended.into_error()
     }
@@ -533,7 +519,7 @@ impl Drop for Connection {
             return;
         }
         if let Some(open) = self.open.take() {
-            linger::apart(stream, open, &self.limits, &self.metrics, self.wire.listener());
+            linger::apart(stream, open, &self.limits, &self.metrics, &self.arrival().listener);
         }
     }
 }
@@ -632,9 +618,10 @@ impl UniqueID for Connection {
     }
 }
 
+/// What corsac knows of it is in the wire.
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.digest))
+        None
     }
 }
 

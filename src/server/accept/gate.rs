@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use tokio::{net::TcpStream, task::AbortHandle, time::Instant};
 
 use super::{
@@ -21,9 +20,9 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    config::{ClientLimits, Http2},
+    config::{ClientLimits, Http2, Networks},
     metrics::{Gauge, HandshakeFailure, Limit, Metrics, NoProxyHeader},
-    proxy::{Refuser, Secured, SelfCheck, Wire},
+    proxy::{Arrival, Refuser, Secured, SelfCheck, Wire},
     snapshot::ListenerTls,
 };
 
@@ -32,7 +31,9 @@ use crate::{
 pub(in crate::server) struct Terms {
     pub(in crate::server) limits: Arc<ClientLimits>,
     /// Who must say whom a connection comes from; `None`: nobody says it.
-    pub(in crate::server) proxies: Option<Arc<[IpNet]>>,
+    pub(in crate::server) proxies: Option<Networks>,
+    /// The peers that send for others.
+    pub(in crate::server) hops: Networks,
     /// `None`: in the clear.
     pub(in crate::server) tls: Option<Arc<ListenerTls>>,
     /// `None`: HTTP/1.1 alone.
@@ -140,21 +141,24 @@ impl Gate {
         &self,
         socket: TcpStream,
         other_end: SocketAddr,
-        Terms { limits, proxies, tls, h2 }: Terms,
+        Terms { limits, proxies, hops, tls, h2 }: Terms,
         mut open: Open,
     ) -> Option<Connection> {
         let is_own = self.self_check.is_asking_from(other_end);
-        let peer = match proxies.filter(|_| !is_own) {
-            None => other_end,
+        let (peer, is_client) = match proxies.filter(|_| !is_own) {
+            None => (other_end, !is_own),
             Some(proxies) => {
                 let source = self.source(&socket, other_end, &proxies, &limits).await;
                 let source =
                     source.inspect_err(|why| self.metrics.no_proxy_header(&self.listener, *why));
-                source.ok()?.unwrap_or(other_end)
+                let source = source.ok()?;
+                (source.unwrap_or(other_end), source.is_some())
             }
         };
-        // The process is none of its clients: what it asks itself takes no client's place.
-        let limit = limits.connections_per_client.filter(|_| !is_own);
+        // Proxies in front have the connections of many clients, and the process is none: what
+        // it asks itself takes no client's place.
+        let is_client = is_client && !hops.contain(peer.ip());
+        let limit = limits.connections_per_client.filter(|_| is_client);
         if (limit.is_some() || peer != other_end) && !open.comes_from(peer, limit) {
             self.reached(Limit::ConnectionsPerClient);
             return None;
@@ -178,8 +182,9 @@ impl Gate {
                 }
             }
         };
-        let wire = Wire::new(Arc::clone(&self.listener), secured);
-        Some(Connection::new(transport, peer, wire, limits, h2, self.metrics.clone(), open))
+        let arrival = Arrival { listener: Arc::clone(&self.listener), peer, secured };
+        let wire = Wire::new(Arc::new(arrival));
+        Some(Connection::new(transport, wire, limits, h2, self.metrics.clone(), open))
     }
 
     /// Whom a connection comes from, as a proxy in front says; `None`: from the proxy itself.
@@ -187,11 +192,10 @@ impl Gate {
         &self,
         socket: &TcpStream,
         proxy: SocketAddr,
-        proxies: &[IpNet],
+        proxies: &Networks,
         limits: &ClientLimits,
     ) -> Result<Option<SocketAddr>, NoProxyHeader> {
-        let address = proxy.ip().to_canonical();
-        if !proxies.iter().any(|network| network.contains(&address)) {
+        if !proxies.contain(proxy.ip()) {
             return Err(NoProxyHeader::NotAllowed);
         }
         read_header(socket, Instant::now() + limits.handshake, limits.proxy_header).await

@@ -76,9 +76,8 @@ async fn refuse(connection: &mut Connection, refused: Refused, desk: &Refuser) {
         method,
         target,
         version: Version::HTTP_11,
-        client: connection.client(),
+        arrival: connection.arrival(),
         duration: since.elapsed(),
-        secured: connection.secured(),
     };
     let answer = desk.answer(&unread).into_bytes();
     // The client may be gone, and its connection ends anyway.

@@ -104,6 +104,12 @@ fn secured(session: &ServerConnection) -> Secured {
             _ => "1.2",
         },
         cipher: session.negotiated_cipher_suite().map_or("unknown", cipher),
+        alpn: match session.alpn_protocol() {
+            Some(b"h2") => Some("h2"),
+            Some(b"http/1.1") => Some("http/1.1"),
+            // No other is offered.
+            _ => None,
+        },
         server_name: session.server_name().map(Into::into),
         is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
     }

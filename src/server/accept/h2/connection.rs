@@ -18,10 +18,7 @@ use h2::{
 use http::{Request, header::DATE};
 use pingora_core::{
     apps::HttpServerApp,
-    protocols::{
-        SocketDigest,
-        http::{ServerSession, date::get_cached_date},
-    },
+    protocols::http::{ServerSession, date::get_cached_date},
 };
 use tokio::{
     sync::watch,
@@ -53,7 +50,6 @@ const TASKS_PER_STREAM: usize = 2;
 pub(super) struct Connection<'c, A> {
     pub(super) io: Http2Connection<Channel, Bytes>,
     pub(super) watched: Arc<Watched>,
-    pub(super) digest: Arc<SocketDigest>,
     pub(super) wire: Wire,
     pub(super) limits: Arc<ClientLimits>,
     pub(super) http2: Http2,
@@ -173,7 +169,7 @@ where
         };
         if course.ends.is_none() && error.is_some_and(is_calming) {
             let seen = self.watched.seen().traffic.ended();
-            self.metrics.http2_ended(self.wire.listener(), seen.unwrap_or(Flood::Other));
+            self.metrics.http2_ended(&self.wire.arrival().listener, seen.unwrap_or(Flood::Other));
         }
     }
 
@@ -221,9 +217,8 @@ where
         }
         let id = respond.stream_id().as_u32();
         let wire = Arc::new(self.wire.another());
-        let (digest, limits) = (Arc::clone(&self.digest), Arc::clone(&self.limits));
-        let metrics = self.metrics.clone();
-        let stream = Stream::new(parts, body, respond, Arc::clone(&wire), digest, limits, metrics);
+        let (limits, metrics) = (Arc::clone(&self.limits), self.metrics.clone());
+        let stream = Stream::new(parts, body, respond, Arc::clone(&wire), limits, metrics);
         let (app, stop, held) = (Arc::clone(&self.app), self.stop.clone(), self.load.hold());
         let task = course.streams.tasks.spawn(async move {
             let _held = held;
@@ -246,9 +241,8 @@ where
             method: Some(head.method.as_str()),
             target,
             version: http::Version::HTTP_2,
-            client: self.digest.peer_addr().and_then(|client| client.as_inet().copied()),
+            arrival: self.wire.arrival(),
             duration: began.elapsed(),
-            secured: self.wire.secured().map(AsRef::as_ref),
         };
         let (mut head, body) = self.desk.answer(&unread).into_parts();
         head.headers.insert(DATE, get_cached_date());
@@ -272,7 +266,7 @@ where
         if let Some(flood) = flood
             && course.ends.is_none()
         {
-            self.metrics.http2_ended(self.wire.listener(), flood);
+            self.metrics.http2_ended(&self.wire.arrival().listener, flood);
             let reason = match flood {
                 Flood::Start => Reason::PROTOCOL_ERROR,
                 Flood::Resets | Flood::Frames | Flood::Malformed | Flood::Other => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection as Http2Connection};
-use pingora_core::{apps::HttpServerApp, protocols::SocketDigest};
+use pingora_core::apps::HttpServerApp;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -41,7 +41,6 @@ pub(super) struct Begun {
     pub(super) transport: Transport,
     /// What was read of it already.
     pub(super) ahead: BytesMut,
-    pub(super) digest: Arc<SocketDigest>,
     pub(super) wire: Wire,
     pub(super) limits: Arc<ClientLimits>,
     pub(super) http2: Http2,
@@ -59,7 +58,7 @@ pub(super) async fn serve<A>(
 ) where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let Begun { transport, ahead, digest, wire, limits, http2, metrics, open } = begun;
+    let Begun { transport, ahead, wire, limits, http2, metrics, open } = begun;
     let deadline = Instant::now() + limits.handshake;
     let watched = Arc::new(Watched::new(http2.floods));
     let channel = Channel {
@@ -68,7 +67,7 @@ pub(super) async fn serve<A>(
         watched: Arc::clone(&watched),
         limits: Arc::clone(&limits),
         metrics: metrics.clone(),
-        listener: Arc::clone(wire.listener()),
+        listener: Arc::clone(&wire.arrival().listener),
         open: Some(open),
         preface: 0,
         waits: Waits::default(),
@@ -79,12 +78,11 @@ pub(super) async fn serve<A>(
         Ok(Ok(io)) => io,
         // Who does not even send a preface is told nothing.
         Ok(Err(_)) => return,
-        Err(_) => return metrics.limit_reached(wire.listener(), Limit::Handshake),
+        Err(_) => return metrics.limit_reached(&wire.arrival().listener, Limit::Handshake),
     };
     let connection = Connection {
         io,
         watched,
-        digest,
         wire,
         limits,
         http2,

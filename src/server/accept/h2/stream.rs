@@ -25,7 +25,7 @@ use http::{
 use pingora_core::{
     Error, ErrorType, Result,
     protocols::{
-        Digest, SocketDigest,
+        Digest,
         http::{
             HttpTask,
             custom::{CustomMessageWrite, server::Session},
@@ -94,7 +94,6 @@ impl Stream {
         body: RecvStream,
         respond: SendResponse<Bytes>,
         wire: Arc<Wire>,
-        socket: Arc<SocketDigest>,
         limits: Arc<ClientLimits>,
         metrics: Metrics,
     ) -> Self {
@@ -114,11 +113,7 @@ impl Stream {
             respond,
             answer: Answer::Unwritten,
             wire,
-            digest: Digest {
-                proxy_digest: Some(Arc::new(proxy)),
-                socket_digest: Some(socket),
-                ..Digest::default()
-            },
+            digest: Digest { proxy_digest: Some(Arc::new(proxy)), ..Digest::default() },
             limits,
             metrics,
             waits,
@@ -131,7 +126,7 @@ impl Stream {
     /// Counts why the request ends, and says so to Pingora.
     fn ended<T>(&self, etype: ErrorType, ended: Ended) -> Result<T> {
         if let Ended::Limit(limit) = ended {
-            self.metrics.limit_reached(self.wire.listener(), limit);
+            self.metrics.limit_reached(&self.wire.arrival().listener, limit);
         }
         Err(Error::because(etype, "serving a stream", ended.into_error()).into_down())
     }
@@ -463,12 +458,13 @@ impl Session for Stream {
         Some(&mut self.digest)
     }
 
+    /// The wire has it.
     fn client_addr(&self) -> Option<&SocketAddr> {
-        self.digest.socket_digest.as_ref()?.peer_addr()
+        None
     }
 
     fn server_addr(&self) -> Option<&SocketAddr> {
-        self.digest.socket_digest.as_ref()?.local_addr()
+        None
     }
 
     /// For requests that a hook makes of one; none does.
