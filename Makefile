@@ -75,7 +75,8 @@ valgrind:
 	@scripts/install-deps valgrind
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS = origin acrh path route_table configuration request_head chunked proxy_header
+FUZZ_TARGETS = origin acrh path route_table configuration request_head chunked proxy_header \
+  forwarded
 fuzz:
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \
