@@ -76,7 +76,7 @@ valgrind:
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = origin acrh path route_table configuration request_head chunked proxy_header \
-  forwarded
+  forwarded http2_head http2_frames
 fuzz:
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \
