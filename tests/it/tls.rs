@@ -521,3 +521,24 @@ fn browsers_are_told_to_come_over_tls_alone() {
         assert_eq!(header(answer).as_deref(), in_the_clear, "{target} in the clear");
     }
 }
+
+#[test]
+fn the_status_lists_certificates() {
+    let (first, second) =
+        (Certified::of(&["a.example", "*.b.example"]), Certified::rsa(&["c.example"]));
+    let listener = "tls = [\"a\", \"c\"]\nstrict_sni = true";
+    let corsac = over_tls(listener, &format!("{}{}{HELLO}", table("a"), table("c")))
+        .certificate("a", &first)
+        .certificate("c", &second)
+        .start();
+    let answer = crate::harness::Call::new(corsac.admin_address(), "GET", "/status").send();
+    let status: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let certificates = status["certificates"].as_array().unwrap();
+    let of = |index: usize, key: &str| certificates[index][key].clone();
+    assert_eq!(of(0, "names"), serde_json::json!(["a.example", "*.b.example"]));
+    assert_eq!((of(0, "kind"), of(1, "kind")), ("ECDSA".into(), "RSA".into()));
+    assert_eq!(of(1, "listeners"), serde_json::json!(["https"]));
+    assert!(of(0, "not_after").as_i64() > of(0, "not_before").as_i64());
+    assert_eq!(of(0, "fingerprint").as_str().unwrap().len(), 64);
+    assert!(!answer.text().contains(".key"), "where keys lie is nobody's business");
+}

@@ -11,6 +11,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    certificate::Particulars,
+    config::{Certificate, Config, Listener},
     metrics::Metrics,
     refused::RefusedOrigin,
     server::{
@@ -42,6 +44,7 @@ pub(in crate::server) struct Status {
     configuration: Configuration,
     connections: i64,
     requests_in_flight: i64,
+    certificates: Vec<CertificateStatus>,
     upstreams: Vec<UpstreamStatus>,
     refused_origins: Vec<PolicyStatus>,
     /// Processes that were replaced by an upgrade and still drain.
@@ -60,6 +63,22 @@ struct Configuration {
     /// Why what was read last does not serve, if it does not.
     refused: Option<String>,
     routes: usize,
+}
+
+#[derive(Serialize)]
+struct CertificateStatus {
+    name: String,
+    /// The servers that it is for.
+    names: Vec<String>,
+    /// What its key signs by.
+    kind: &'static str,
+    /// In seconds since 1970.
+    not_before: i64,
+    not_after: i64,
+    /// SHA-256 of it, in hexadecimal digits.
+    fingerprint: String,
+    /// Those that show it.
+    listeners: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -133,6 +152,7 @@ impl State {
             },
             connections: self.metrics.open_connections(),
             requests_in_flight: self.metrics.requests_in_flight(),
+            certificates: certificates(config),
             upstreams: upstreams(&snapshot),
             refused_origins: policies.filter(PolicyStatus::has_refused).collect(),
             draining: self.elders.draining(),
@@ -142,6 +162,27 @@ impl State {
     pub(in crate::server) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+fn certificates(config: &Config) -> Vec<CertificateStatus> {
+    let of = |(index, certificate): (usize, &Certificate)| {
+        let uses = |listener: &&Listener| {
+            listener.tls.as_ref().is_some_and(|tls| tls.certificates.contains(&index))
+        };
+        let Particulars { names, addresses, not_before, not_after, fingerprint, kind, .. } =
+            &certificate.pair.leaf;
+        let addresses = addresses.iter().map(ToString::to_string);
+        CertificateStatus {
+            name: certificate.name.to_string(),
+            names: names.iter().map(ToString::to_string).chain(addresses).collect(),
+            kind: kind.as_str(),
+            not_before: *not_before,
+            not_after: *not_after,
+            fingerprint: fingerprint.clone(),
+            listeners: config.listeners.iter().filter(uses).map(|it| it.name.to_string()).collect(),
+        }
+    };
+    config.certificates.iter().enumerate().map(of).collect()
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamStatus> {

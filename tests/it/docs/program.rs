@@ -8,7 +8,7 @@ use corsac::server::{AdminEndpoint, ENDPOINTS, Reach};
 use serde_json::Value;
 
 use super::read;
-use crate::harness::{Call, Corsac, DEADLINE, Gate, Origin, Workdir, corsac};
+use crate::harness::{Call, Certified, Corsac, DEADLINE, Gate, Origin, Workdir, corsac};
 
 /// The rows of the first table below a heading of a document.
 fn table(document: &str, heading: &str) -> Vec<String> {
@@ -115,7 +115,15 @@ fn every_field_of_the_status_has_one_row() {
     let gate = Gate::default();
     let origin = Origin::answering(200).after(&gate).start();
     let listen = "listen = [\"127.0.0.1:0\", \"unix:admin.sock\"]";
-    let corsac = Corsac::in_front_of(&origin, &ADMIN.replace("listen = \"127.0.0.1:0\"", listen));
+    let tls = "[listeners.https]\naddress = \"127.0.0.1:0\"\n\
+               tls = { cert = \"a.pem\", key = \"a.key\" }\n";
+    let upstream = format!("[upstreams.origin]\nnodes = [\"{}\"]\n", origin.address());
+    let services = ADMIN.replace("listen = \"127.0.0.1:0\"", listen);
+    let certified = Certified::of(&["a.example"]);
+    let corsac = Corsac::serving(&format!("{tls}{upstream}{services}"))
+        .file("a.pem", &certified.cert)
+        .file("a.key", &certified.key)
+        .start();
     let admin = corsac.admin_address();
     // One process still has a request when another one has taken over.
     let call = corsac.get("/").header("Origin", "https://b.example");
