@@ -1,5 +1,8 @@
 //! The cryptography of TLS: the one place that says by which provider.
 
+mod ticket_keys;
+mod tickets;
+
 use std::sync::Arc;
 
 use rustls::{
@@ -7,19 +10,14 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ProducesTickets,
     sign::CertifiedKey,
 };
 
+pub use self::{
+    ticket_keys::KeysError,
+    tickets::{TicketKeys, UnixClock},
+};
 use crate::certificate::Pair;
-
-/// What seals the tickets by which clients resume their sessions, under keys of its own.
-///
-/// # Errors
-/// The system has no randomness.
-pub fn tickets() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
-    aws_lc_rs::Ticketer::new()
-}
 
 /// By which cryptography.
 #[must_use]

@@ -288,7 +288,7 @@ pub(super) async fn refresh_addresses(reloader: Arc<Reloader>) {
 }
 
 /// A clock before 1970 is wrong in a way that does not matter here.
-fn unix_seconds() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -39,7 +39,9 @@ use super::{
     signals::Signals,
     supply::watcher,
     systemd::{Notifier, watchdog},
-    upgrade::{Elders, HandOverStep, HandedOver, Predecessor, Upgrader, pause_at, steps::new},
+    upgrade::{
+        Elders, HandOverStep, HandedOver, Predecessor, Secrets, Upgrader, pause_at, steps::new,
+    },
     upstreams::resolve::Resolver,
 };
 use crate::{
@@ -134,7 +136,7 @@ impl RunningServer {
         config: Config,
         supply: Supply,
         sockets: Vec<Shared>,
-        self_check: SelfCheck,
+        secrets: Secrets,
         log: ProcessLog,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config);
@@ -149,7 +151,8 @@ impl RunningServer {
         let resolver = Resolver::new();
         let addresses = runtime.block_on(resolver.resolve(&config, &Addresses::new()));
         let (settings, threads) = (settings(), threads(&config));
-        let snapshot = Snapshot::compile(config, addresses, None);
+        let Secrets { self_check, tickets } = secrets.clone();
+        let snapshot = Snapshot::first(config, addresses, tickets);
         let snapshots = Arc::new(SnapshotCell::new(snapshot, metrics.clone()));
         let notifier = Arc::new(Notifier::new());
         let reloader = Reloader::new(
@@ -175,7 +178,7 @@ impl RunningServer {
             Arc::clone(&reloader),
             metrics.clone(),
             sockets,
-            self_check.clone(),
+            secrets,
             Arc::clone(&elders),
             Arc::clone(&admin_intake),
             Arc::clone(&notifier),

@@ -72,14 +72,14 @@ pub fn start(
         }
         Inherited::FromSystemd | Inherited::Nothing => (None, Received::nothing_but(by_systemd)),
     };
-    let Received { mut sockets, self_check, carried, elders } = received;
+    let Received { mut sockets, secrets, carried, elders } = received;
     let listeners = bind(&config, &mut sockets)?;
     let admin = admin::Listeners::bind(&config.admin, &mut sockets)?;
     if predecessor.is_some() {
         runtime.block_on(pause_at(HandOverStep::Bound));
     }
     let shared = listeners.iter().map(Bound::shared).chain(admin.shared()).collect();
-    let mut server = RunningServer::new(runtime, signals, config, supply, shared, self_check, log)?;
+    let mut server = RunningServer::new(runtime, signals, config, supply, shared, secrets, log)?;
     carried.apply(&server.state.reloader.serving(), &server.state.metrics);
     // Clients may come from here on; they are served before the process ends.
     let live = server

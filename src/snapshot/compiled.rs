@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 #[cfg(feature = "server")]
 use super::tls::{AllTls, ListenerTls};
 use super::{addresses::Addresses, kept::Kept};
+#[cfg(feature = "server")]
+use crate::tls::TicketKeys;
 use crate::{
     config::{Config, Upstream},
     metrics::{Held, Metrics, RouteMetrics, Series, UpstreamMetrics},
@@ -35,7 +37,7 @@ impl Snapshot {
         let before = previous.map(|previous| (&*previous.config, &previous.kept));
         let kept = Kept::of(&config, &addresses, before);
         #[cfg(feature = "server")]
-        let tls = AllTls::of(&config, previous.map(|previous| &previous.tls));
+        let tls = AllTls::of(&config, previous.and_then(|previous| previous.tls.tickets()));
         Self {
             config,
             addresses,
@@ -44,6 +46,20 @@ impl Snapshot {
             tls,
             held: None,
         }
+    }
+
+    /// The first one of a process: `tickets` seal what TLS sessions are resumed by, here and in
+    /// those that follow. Without, none is.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn first(
+        config: Arc<Config>,
+        addresses: Addresses,
+        tickets: Option<Arc<TicketKeys>>,
+    ) -> Self {
+        let kept = Kept::of(&config, &addresses, None);
+        let tls = AllTls::of(&config, tickets);
+        Self { config, addresses, kept, tls, held: None }
     }
 
     /// The same configuration, after its nodes' names resolved to `addresses`.

@@ -4,15 +4,16 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
-    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     certificate::Names,
     config::{Config, Listener, Tls, TlsVersion},
-    tls::{certified, provider, tickets},
+    tls::{TicketKeys, certified, provider},
 };
 
 /// Tickets that a TLS 1.3 client gets at the end of a handshake: one for each of two
@@ -26,9 +27,8 @@ const ALPN_HTTP_1: &[u8] = b"http/1.1";
 /// The TLS of all listeners, and what outlives a configuration.
 pub(super) struct AllTls {
     listeners: Box<[Option<Arc<ListenerTls>>]>,
-    /// Seals what clients show to resume a session. `None`: the system had no randomness for
-    /// its keys, and every handshake is a full one.
-    tickets: Option<Arc<dyn ProducesTickets>>,
+    /// Seals what clients show to resume a session. `None`: every handshake is a full one.
+    tickets: Option<Arc<TicketKeys>>,
 }
 
 /// The TLS of a listener.
@@ -48,20 +48,19 @@ struct Certificates {
 }
 
 impl AllTls {
-    /// Of a configuration that was checked. Tickets that `previous` has given out are good
-    /// still.
-    pub(super) fn of(config: &Config, previous: Option<&Self>) -> Self {
-        let tickets = match previous {
-            Some(previous) => previous.tickets.clone(),
-            None => tickets()
-                .inspect_err(|error| log::error!("no TLS session will be resumed: {error}"))
-                .ok(),
-        };
+    /// Of a configuration that was checked.
+    pub(super) fn of(config: &Config, tickets: Option<Arc<TicketKeys>>) -> Self {
         let of_listener = |listener: &Listener| {
             let tls = listener.tls.as_ref()?;
-            ListenerTls::of(config, tls, listener.h2.is_some(), tickets.clone()).map(Arc::new)
+            let has_h2 = listener.h2.is_some();
+            ListenerTls::of(config, tls, has_h2, tickets.as_ref()).map(Arc::new)
         };
         Self { listeners: config.listeners.iter().map(of_listener).collect(), tickets }
+    }
+
+    /// For the next configuration: tickets that this one has given out are good then, too.
+    pub(super) fn tickets(&self) -> Option<Arc<TicketKeys>> {
+        self.tickets.clone()
     }
 
     /// Of the listener at this index.
@@ -82,7 +81,7 @@ impl ListenerTls {
         config: &Config,
         tls: &Tls,
         has_h2: bool,
-        tickets: Option<Arc<dyn ProducesTickets>>,
+        tickets: Option<&Arc<TicketKeys>>,
     ) -> Option<Self> {
         const ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
         let versions = match tls.min_version {
@@ -100,7 +99,8 @@ impl ListenerTls {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         match tickets {
             Some(tickets) => {
-                server.ticketer = tickets;
+                // No client is asked who it is.
+                server.ticketer = tickets.under(Sha256::digest([]).into());
                 server.send_tls13_tickets = TICKETS;
             }
             None => server.send_tls13_tickets = 0,

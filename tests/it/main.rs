@@ -64,6 +64,8 @@ mod self_check;
 #[cfg(feature = "server")]
 mod snapshots;
 #[cfg(feature = "server")]
+mod tickets;
+#[cfg(feature = "server")]
 mod tls;
 #[cfg(feature = "server")]
 mod trust_forwarded;

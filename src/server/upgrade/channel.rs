@@ -31,6 +31,9 @@ use crate::{
 /// that speaks another one is refused, and the old one serves on.
 pub(super) const PROTOCOL: u32 = 1;
 
+/// What a new process takes that knows [`Message::Tickets`].
+pub(super) const TICKETS: &str = "tickets";
+
 /// Descriptors that one message carries at the most; the kernel takes 253.
 pub(super) const DESCRIPTORS_MAX: usize = 128;
 
@@ -49,11 +52,19 @@ pub(super) enum Message {
     Hello { protocol: u32, version: String, self_check: String },
     /// Old: sockets, with their descriptors in the same order.
     Sockets(Vec<Description>),
+    /// Old: what seals the tickets of TLS sessions. Its descriptor is a file with the keys. For
+    /// a new one alone that takes [`TICKETS`].
+    Tickets,
     /// Old: these were all. Its first descriptor is a file with what is carried over;
     /// the others are channels to processes that still drain since earlier upgrades.
     Complete,
-    /// New: it has come, and which process it is.
-    Attached { pid: i32 },
+    /// New: it has come, which process it is, and what it takes of what not every version
+    /// knows.
+    Attached {
+        pid: i32,
+        #[serde(default)]
+        takes: Vec<String>,
+    },
     /// New: it answers on every listener.
     Serving { version: String },
     /// New: why it does not answer, and that it ends.

@@ -10,7 +10,7 @@
 //! NEW check CONFIG, or it ends here
 //! NEW run --takeover                     ->  starts twice, to be the manager's child
 //!                                        <-  Attached
-//! Hello, Sockets.., Complete             ->  binds what is new, accepts
+//! Hello, Sockets.., Tickets, Complete    ->  binds what is new, accepts
 //!                                            asks itself on every listener
 //!                                        <-  Serving
 //! Go                                     ->  admin; MAINPID=, READY=1
@@ -26,6 +26,7 @@
 mod channel;
 mod elders;
 mod pause;
+mod secrets;
 mod step;
 pub(super) mod steps;
 mod successor;
@@ -35,6 +36,7 @@ mod upgrader;
 pub(super) use channel::Draining;
 pub(super) use elders::Elders;
 pub(super) use pause::pause_at;
+pub(super) use secrets::Secrets;
 pub(super) use step::HandOverStep;
 pub(super) use successor::Successor;
 pub(super) use takeover::{Predecessor, Received};

@@ -18,15 +18,15 @@ use tokio::{
 };
 
 use super::{
-    channel::{Channel, DESCRIPTORS_MAX, Draining, Message, PROTOCOL, write_file},
+    channel::{Channel, DESCRIPTORS_MAX, Draining, Message, PROTOCOL, TICKETS, write_file},
     elders::Elders,
     pause::pause_at,
+    secrets::{Secrets, keys_file},
     step::HandOverStep,
     steps::old::{Act, Event, State},
 };
 use crate::{
     carried::Carried,
-    proxy::SelfCheck,
     server::{accept::sockets::Shared, systemd::Notifier},
 };
 
@@ -51,7 +51,7 @@ const OWN_ENVIRONMENT: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 /// What the new process is given.
 pub(super) struct Offer<'o> {
     pub(super) sockets: &'o [Shared],
-    pub(super) self_check: &'o SelfCheck,
+    pub(super) secrets: &'o Secrets,
     pub(super) carried: Carried,
     pub(super) elders: &'o Elders,
 }
@@ -177,12 +177,6 @@ impl Successor {
         offer: &mut Option<Offer<'_>>,
         words: &mut VecDeque<Message>,
     ) -> Happened {
-        if let Some(offer) = offer.take_if(|_| state == State::Offering) {
-            if let Err(reason) = self.offer(offer).await {
-                return (Event::Failed, reason);
-            }
-            pause_at(HandOverStep::Offered).await;
-        }
         while let Some(word) = words.front() {
             // It may have ended, which is heard below.
             let _ = self.channel.send(word, &[]).await;
@@ -192,10 +186,17 @@ impl Successor {
         }
         loop {
             return match self.channel.receive().await {
-                Ok(Some((Message::Attached { pid }, _))) => {
+                Ok(Some((Message::Attached { pid, takes }, _))) => {
                     self.process = Pid::from_raw(pid)
                         .and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok())
                         .map(|handle| (pid, handle));
+                    // It is told nothing before: this says what it understands.
+                    if let Some(offer) = offer.take_if(|_| state == State::Offering) {
+                        if let Err(reason) = self.offer(offer, &takes).await {
+                            return (Event::Failed, reason);
+                        }
+                        pause_at(HandOverStep::Offered).await;
+                    }
                     continue;
                 }
                 Ok(Some((Message::Serving { version }, _))) => {
@@ -215,13 +216,13 @@ impl Successor {
         }
     }
 
-    /// Hands it all sockets that are listened on.
-    async fn offer(&mut self, offer: Offer<'_>) -> Result<(), String> {
-        let Offer { sockets, self_check, carried, elders } = offer;
+    /// Hands it all sockets that are listened on, and what else it takes.
+    async fn offer(&mut self, offer: Offer<'_>, takes: &[String]) -> Result<(), String> {
+        let Offer { sockets, secrets, carried, elders } = offer;
         let hello = Message::Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            self_check: self_check.secret().to_owned(),
+            self_check: secrets.self_check.secret().to_owned(),
         };
         self.send(&hello, &[]).await;
         let open: Vec<_> = sockets
@@ -233,6 +234,13 @@ impl Successor {
             let descriptors: Vec<BorrowedFd<'_>> =
                 batch.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
             self.send(&Message::Sockets(descriptions), &descriptors).await;
+        }
+        if let Some(keys) = &secrets.tickets
+            && takes.iter().any(|what| what == TICKETS)
+            // Without them, TLS sessions begin anew, and that is all.
+            && let Ok(file) = keys_file(keys)
+        {
+            self.send(&Message::Tickets, &[file.as_fd()]).await;
         }
         let file = write_file(&carried)
             .map_err(|error| format!("what was counted cannot be handed over: {error}"))?;

@@ -19,9 +19,10 @@ use rustix::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    channel::{Channel, Message, PROTOCOL, read_file, send},
+    channel::{Channel, Message, PROTOCOL, TICKETS, read_file, send},
     elders::Elders,
     pause::pause_at,
+    secrets::Secrets,
     step::HandOverStep,
     steps::new::Event,
 };
@@ -83,7 +84,7 @@ pub(in crate::server) struct Predecessor {
 #[derive(Debug)]
 pub(in crate::server) struct Received {
     pub(in crate::server) sockets: Given,
-    pub(in crate::server) self_check: SelfCheck,
+    pub(in crate::server) secrets: Secrets,
     pub(in crate::server) carried: Carried,
     /// Channels to processes that still drain since earlier upgrades.
     pub(in crate::server) elders: Vec<OwnedFd>,
@@ -92,12 +93,7 @@ pub(in crate::server) struct Received {
 impl Received {
     /// Where there is no process to replace.
     pub(in crate::server) fn nothing_but(sockets: Given) -> Self {
-        Self {
-            sockets,
-            self_check: SelfCheck::new(),
-            carried: Carried::default(),
-            elders: Vec::new(),
-        }
+        Self { sockets, secrets: Secrets::new(), carried: Carried::default(), elders: Vec::new() }
     }
 }
 
@@ -112,12 +108,14 @@ impl Predecessor {
         let peer = takeover.peer.as_ref().map(OwnedFd::try_clone).transpose()?;
         let mut predecessor = Self { channel, peer, has_ended: false };
         log::info!("upgrade: process {} starts", std::process::id());
-        let attached = Message::Attached { pid: std::process::id().cast_signed() };
+        let pid = std::process::id().cast_signed();
+        let attached = Message::Attached { pid, takes: vec![TICKETS.to_owned()] };
         // It may have ended; that shows below.
         let _ = predecessor.channel.send(&attached, &[]).await;
         pause_at(HandOverStep::Attached).await;
         let mut sockets = Vec::new();
         let mut received = Received::nothing_but(Given::default());
+        let mut keys = None;
         loop {
             let Some((message, descriptors)) = predecessor.channel.receive().await? else {
                 if !predecessor.is_dead(END).await {
@@ -128,7 +126,7 @@ impl Predecessor {
             };
             match message {
                 Message::Hello { protocol: PROTOCOL, self_check: secret, .. } => {
-                    received.self_check = SelfCheck::sharing(secret);
+                    received.secrets.self_check = SelfCheck::sharing(secret);
                 }
                 Message::Hello { version, protocol, .. } => {
                     return Err(unsupported(&version, protocol));
@@ -139,6 +137,7 @@ impl Predecessor {
                         pairs.map(|(description, descriptor)| Socket { description, descriptor }),
                     );
                 }
+                Message::Tickets => keys = descriptors.into_iter().next(),
                 Message::Complete => {
                     let mut descriptors = descriptors.into_iter();
                     let carried = descriptors.next().map(read_file).transpose()?;
@@ -151,6 +150,7 @@ impl Predecessor {
             }
         }
         received.sockets = Given::new(sockets);
+        received.secrets.take_keys(keys);
         pause_at(HandOverStep::Received).await;
         Ok((predecessor, received))
     }

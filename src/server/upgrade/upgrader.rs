@@ -18,13 +18,13 @@ use tokio::{
 use super::{
     elders::Elders,
     pause::pause_at,
+    secrets::Secrets,
     step::HandOverStep,
     successor::{Offer, Successor},
 };
 use crate::{
     carried::Carried,
     metrics::Metrics,
-    proxy::SelfCheck,
     server::{accept::sockets::Shared, intake::Intake, reload::Reloader, systemd::Notifier},
 };
 
@@ -44,7 +44,7 @@ pub(in crate::server) struct Upgrader {
     reloader: Arc<Reloader>,
     metrics: Metrics,
     sockets: Vec<Shared>,
-    self_check: SelfCheck,
+    secrets: Secrets,
     elders: Arc<Elders>,
     /// Whether the service was handed over already.
     turn: Mutex<bool>,
@@ -68,7 +68,7 @@ impl Upgrader {
         reloader: Arc<Reloader>,
         metrics: Metrics,
         sockets: Vec<Shared>,
-        self_check: SelfCheck,
+        secrets: Secrets,
         elders: Arc<Elders>,
         admin_intake: Arc<Intake>,
         notifier: Arc<Notifier>,
@@ -79,7 +79,7 @@ impl Upgrader {
             reloader,
             metrics,
             sockets,
-            self_check,
+            secrets,
             elders,
             turn: Mutex::new(false),
             handed_over,
@@ -164,7 +164,7 @@ impl Upgrader {
         pause_at(HandOverStep::Started).await;
         let offer = Offer {
             sockets: &self.sockets,
-            self_check: &self.self_check,
+            secrets: &self.secrets,
             carried: self.carried(),
             elders: &self.elders,
         };
