@@ -11,13 +11,14 @@ use http::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    certificate::is_claim,
     config::{Action, Config, Cors, Route},
     cors::{
         self, Kind, Reason,
         browser::{Page, Preflight},
     },
     diagnose::Place,
-    edge::{Ambiguous, Cause, Facts, Found, Request, Step, Told, find, redirect_of},
+    edge::{Ambiguous, Cause, Facts, Found, Request, Step, Told, find, redirect_of, standing_of},
     load::{Outcome, answer},
     route::{Fit, Head},
 };
@@ -125,7 +126,9 @@ impl fmt::Display for Exchange {
 /// Explains a request.
 #[must_use]
 pub fn explain(config: &Config, asked: &Asked) -> Explanation {
-    let headers: HeaderMap = asked.headers.iter().cloned().collect();
+    // What no route gets to see.
+    let seen = asked.headers.iter().filter(|(name, _)| !is_claim(name.as_str()));
+    let headers: HeaderMap = seen.cloned().collect();
     let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let Some(origin) = origin else {
         let (exchange, _) = exchange(config, &asked.method, &asked.url, &headers);
@@ -258,6 +261,7 @@ fn exchange<'c>(
     let mut request = Request::new(method, url, headers);
     let redirect = redirect_of(config, url);
     request.facts.redirects_to = redirect.unwrap_or_default();
+    request.facts.standing = standing_of(config, url);
     let answer = answer(config, &request);
     let at_the_edge = matches!(answer.decision.step, Step::Reply(_));
     let exchange = Exchange {
@@ -300,6 +304,14 @@ impl<'c> Steps<'c> {
             );
             self.tell("listener", says, None);
         }
+        if let Step::Reply(reply) = &outcome.decision.step
+            && reply.cause == Cause::Misdirected
+        {
+            let says = "its host is for clients with a certificate, which nobody shows in the \
+                        clear: 421";
+            self.tell("client", says.to_owned(), None);
+            return self.steps;
+        }
         match find(self.config, request, |told| self.routing(request, told)) {
             Found::Route { route, .. } => {
                 self.tell("route", route.name.to_string(), Some(route.place));
@@ -312,11 +324,11 @@ impl<'c> Steps<'c> {
             Found::MethodNotAllowed(_) => {
                 let says = "none: the host and path have routes, but not for this method";
                 self.tell("route", says.to_owned(), None);
-                self.redirect(&outcome.decision.step);
+                self.of_listener(&outcome.decision.step);
             }
             Found::NotFound => {
                 self.tell("route", "none for this host and path".to_owned(), None);
-                self.redirect(&outcome.decision.step);
+                self.of_listener(&outcome.decision.step);
             }
         }
         self.steps
@@ -386,13 +398,13 @@ impl<'c> Steps<'c> {
         }
     }
 
-    /// Also without a route, a listener may send to TLS.
-    fn redirect(&mut self, step: &Step<'_>) {
+    /// Also without a route, a listener may send to TLS, or ask for a certificate.
+    fn of_listener(&mut self, step: &Step<'_>) {
         if let Step::Reply(reply) = step
-            && reply.cause == Cause::RedirectHttps
+            && matches!(reply.cause, Cause::RedirectHttps | Cause::ClientCertificate)
         {
-            let says = "corsac answers: 308 (redirect_https)".to_owned();
-            self.tell("action", says, None);
+            let (status, cause) = (reply.status.as_u16(), reply.cause.as_str());
+            self.tell("action", format!("corsac answers: {status} ({cause})"), None);
         }
     }
 

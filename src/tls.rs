@@ -6,10 +6,11 @@ mod tickets;
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 
@@ -17,7 +18,7 @@ pub use self::{
     ticket_keys::KeysError,
     tickets::{TicketKeys, UnixClock},
 };
-use crate::certificate::Pair;
+use crate::certificate::{Authority, ClientAuth, Clients, Pair};
 
 /// By which cryptography.
 #[must_use]
@@ -31,6 +32,28 @@ pub fn provider() -> CryptoProvider {
 /// The key is of another certificate, or of a kind that is not known.
 pub fn certified(pair: &Pair) -> Result<CertifiedKey, rustls::Error> {
     CertifiedKey::from_der(pair.chain.clone(), pair.key.clone_key(), &provider())
+}
+
+/// What verifies the certificates of these clients. Nothing is looked up: whatever was revoked
+/// is taken until it expires.
+///
+/// # Errors
+/// A certificate of an authority cannot be used.
+pub fn verifier(clients: &Clients) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for Authority { certificate, title: _ } in &clients.authorities {
+        roots.add(certificate.clone())?;
+    }
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()));
+    let builder = match clients.auth {
+        ClientAuth::Require => builder,
+        // What does not verify is refused all the same.
+        ClientAuth::RequireExceptPreflights | ClientAuth::Request => {
+            builder.allow_unauthenticated()
+        }
+    };
+    builder.build().map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 /// A client's TLS that takes any certificate, for who has another way to know its server.

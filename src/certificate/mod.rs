@@ -4,10 +4,15 @@
 //! Whether a key fits its certificate takes cryptography, which is no business of this
 //! module.
 
+mod clients;
+mod guard;
+mod identity;
 mod names;
+mod text;
 
 use std::{fmt, net::IpAddr};
 
+use self::text::{address, hex, words};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{Error as PemError, PemObject as _},
@@ -18,7 +23,12 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-pub use self::names::{NameError, Names, ServerName};
+pub use self::{
+    clients::{Authority, AuthorityError, ClientAuth, Clients, Trust, read_authorities},
+    guard::{Door, Guard, Shown, Standing},
+    identity::{ClientIdentity, IdentityError, is_claim},
+    names::{NameError, Names, ServerName},
+};
 
 /// The shortest RSA key that is taken: what browsers and certificate authorities ask for
 /// (CA/Browser Forum, Baseline Requirements, 6.1.5).
@@ -235,29 +245,5 @@ fn kind(certificate: &X509Certificate<'_>) -> Result<KeyKind, CertificateError> 
         Ok(PublicKey::EC(_)) => Ok(KeyKind::Ecdsa),
         _ if key.algorithm.algorithm.to_id_string() == ED25519 => Ok(KeyKind::Ed25519),
         _ => Err(CertificateError::UnknownKind),
-    }
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-}
-
-/// What the crate says is for programmers.
-fn words(error: &PemError) -> String {
-    match error {
-        PemError::MissingSectionEnd { end_marker } => {
-            format!("{} is missing", String::from_utf8_lossy(end_marker))
-        }
-        PemError::IllegalSectionStart { line } => {
-            format!("not the start of a section: {}", String::from_utf8_lossy(line))
-        }
-        PemError::Base64Decode(what) => format!("not base64: {what}"),
-        PemError::NoItemsFound => "nothing was found".to_owned(),
-        error => error.to_string(),
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::clients;
 use super::decode::{Placed, Reader, Value, nearest};
 use super::notes::Notes;
 use super::tables::Tables;
-use crate::certificate::{self, KeyKind, Pair, ServerName};
+use crate::certificate::{self, Clients, KeyKind, Pair, ServerName, Trust};
 use crate::diagnose::{Diagnostic, Place};
 
 /// A certificate, with its key.
@@ -27,6 +28,16 @@ pub struct Certificate {
     pub is_default: bool,
     /// What stood in the files.
     pub pair: Arc<Pair>,
+    /// `client_ca` and `client`: what those have to show who ask for its names. `None`: nothing.
+    pub clients: Option<Arc<Clients>>,
+}
+
+impl Certificate {
+    /// What tells its clients from those of others.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.clients.as_ref().map_or(Trust::Anybody, |clients| clients.trust)
+    }
 }
 
 /// `tls` of a listener, and what belongs to it.
@@ -225,11 +236,27 @@ impl Certificates {
         }
     }
 
-    /// For one name there may be a certificate of each kind of key, and no more.
+    /// For one name there may be a certificate of each kind of key, and no more; all of them
+    /// for the same clients, or a client would choose by its kind of key what it has to show.
     fn same_names(&self, notes: &Notes<'_>, known: &[usize], listener: Place) {
         let mut taken: BTreeMap<(&ServerName, KeyKind), &Certificate> = BTreeMap::new();
+        let mut first: BTreeMap<&ServerName, &Certificate> = BTreeMap::new();
         for (_, certificate) in self.sound(known) {
             let leaf = &certificate.pair.leaf;
+            let differs = |name| {
+                let other = *first.entry(name).or_insert(certificate);
+                (other.trust() != certificate.trust()).then_some((name, other))
+            };
+            if let Some((name, other)) = leaf.names.iter().find_map(differs) {
+                let message = format!("two certificates for {name} take different clients");
+                notes.add(
+                    Diagnostic::error("E407", message)
+                        .at(certificate.place)
+                        .related(other.place, "for the same name")
+                        .related(listener, "on this listener")
+                        .help("write the same client_ca and client in both".to_owned()),
+                );
+            }
             for name in &leaf.names {
                 let Some(other) = taken.insert((name, leaf.kind), certificate) else { continue };
                 if std::ptr::eq(other, certificate) {
@@ -267,6 +294,9 @@ fn certificate(table: &mut Reader<'_>, name: Box<str>) -> Option<Certificate> {
     let cert = table.text("cert");
     let key = table.text("key");
     let is_default = table.flag("default");
+    let errors = table.notes.errors();
+    let clients = clients::read(table);
+    let is_sound = table.notes.errors() == errors;
     let (notes, place) = (table.notes, table.place);
     let cert = cert?;
     let is_one_file = key.is_none();
@@ -293,6 +323,9 @@ fn certificate(table: &mut Reader<'_>, name: Box<str>) -> Option<Certificate> {
         .map_err(|why| wrong("E402", &key_path, why, key.place))
         .ok();
     let (chain, secret) = (chain?, secret?);
+    if !is_sound {
+        return None;
+    }
     let pair = Pair::new(chain, secret);
     if notes.is_open_to_others(&key_path) {
         let message = format!("anyone on this machine can read {}", key_path.display());
@@ -315,5 +348,6 @@ fn certificate(table: &mut Reader<'_>, name: Box<str>) -> Option<Certificate> {
         key_place: key.place,
         is_default,
         pair: Arc::new(pair),
+        clients: clients.map(Arc::new),
     })
 }

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::decode::{Placed, Reader, Value};
 use super::notes::Notes;
+use crate::certificate;
 use crate::diagnose::{Diagnostic, Place};
 use crate::edits::HeaderEdits;
 
@@ -98,6 +99,9 @@ fn refusal(name: &HeaderName, message: Message) -> Option<&'static str> {
             Some("it frames the body: a wrong one lets a request be smuggled (RFC 9112, 6)")
         }
         Message::Request if name == header::HOST => Some("set `host` on the upstream"),
+        Message::Request if certificate::is_claim(name.as_str()) => {
+            Some("it says who a client is by its certificate, which corsac alone knows")
+        }
         Message::Response { cors: true } if name.as_str().starts_with("access-control-") => {
             Some("a CORS policy applies here and answers with it: use `cors`")
         }
@@ -179,6 +183,9 @@ mod tests {
             ("x-request-id",                 Message::Request, false),
             ("authorization",                Message::Request, false),
             ("host",                         Message::Request, true),
+            ("x-client-cert-subject",        Message::Request, true),
+            ("x-client-cert-subject",        RESPONSE,         false),
+            ("client-cert",                  Message::Request, true),
             ("connection",                   Message::Request, true),
             ("transfer-encoding",            RESPONSE,         true),
             ("content-length",               RESPONSE,         true),

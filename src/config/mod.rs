@@ -14,8 +14,10 @@
 
 mod admin;
 mod certificates;
+mod clients;
 mod cors;
 mod decode;
+mod guard;
 mod headers;
 mod hsts;
 mod http2;
@@ -56,6 +58,7 @@ use self::tables::Tables;
 pub use self::tables::VERSION;
 pub use self::test::{Expectation, Test};
 pub use self::upstreams::{Node, NodeAddress, Timeouts, Upstream};
+use crate::certificate::Guard;
 use crate::diagnose::{
     self, Diagnostic, Files, Location, LookedFor, NoFiles, Place, Report, Source,
 };
@@ -68,6 +71,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[certificates]`, and those that stand in listeners.
     pub certificates: Vec<Certificate>,
+    /// Which clients may ask which listener for which host; `None`: whoever can ask at all.
+    pub guard: Option<Arc<Guard>>,
     pub upstreams: Vec<Upstream>,
     pub services: Vec<Service>,
     /// The routes of all services.
@@ -215,14 +220,21 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let admin = tables.admin.map(|table| admin::read(table, &listeners)).unwrap_or_default();
     let server = tables.server.map(process::server).unwrap_or_default();
     // Beside an error, what seems to be unused may be what was meant there.
-    if notes.errors() == 0 {
+    let is_sound = notes.errors() == 0;
+    if is_sound {
         certificates.warn_of_unused(notes);
         upstreams.warn_of_unused(notes);
         named.warn_of_unused(notes);
     }
+    let certificates = certificates.into_list();
+    if is_sound {
+        guard::warn(notes, &listeners, &certificates, &routes);
+    }
+    let guard = guard::compile(&listeners, &certificates).map(Arc::new);
     Some(Config {
         listeners,
-        certificates: certificates.into_list(),
+        certificates,
+        guard,
         upstreams: upstreams.into_list(),
         services,
         routes,

@@ -34,9 +34,11 @@ pub struct Diff {
 #[must_use]
 pub fn diff(before: &Config, after: &Config) -> Diff {
     // `routes`, `policy` and `process` compare everything that a configuration is made of.
+    // The guard is what listeners and certificates say.
     let Config {
         listeners: _,
         certificates: _,
+        guard: _,
         upstreams: _,
         services,
         routes: _,

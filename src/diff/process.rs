@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::change::{Access, Change, Changes, Subject, allowing, by_name};
+use crate::certificate::{ClientAuth, Clients, Trust};
 use crate::config::value::{print_duration, print_size};
 use crate::config::{
     AccessLog, Admin, AdminAddress, Certificate, ClientLimits, Config, Limits, Listener, LogFormat,
@@ -273,7 +274,16 @@ fn of_tls(changes: &mut Changes, before: Side<'_>, after: Side<'_>) {
             Some(config.certificates.get(index)?.name.to_string())
         };
         let (before, after) = (default(old, old_config), default(new, new_config));
-        changes.value("default certificate", before, after, Access::Same);
+        let trust = |tls: &Tls, config: &Config| {
+            let certificate = tls.default.and_then(|index| config.certificates.get(index));
+            certificate.map_or(Trust::Anybody, Certificate::trust)
+        };
+        let access = match (trust(old, old_config), trust(new, new_config)) {
+            (old, new) if old == new => Access::Same,
+            (Trust::Anybody, Trust::Vouched { .. }) => Access::Narrows,
+            _ => Access::Widens,
+        };
+        changes.value("default certificate", before, after, access);
         let versions = [old.min_version, new.min_version];
         let access = Access::by_order(&Reverse(versions[0]), &Reverse(versions[1]));
         changes.pair("min_version", versions.map(TlsVersion::as_str), access);
@@ -282,15 +292,43 @@ fn of_tls(changes: &mut Changes, before: Side<'_>, after: Side<'_>) {
     }
 }
 
+/// Who has to show a certificate, and whose.
+fn of_trust(changes: &mut Changes, before: Option<&Clients>, after: Option<&Clients>) {
+    let (Some(old), Some(new)) = (before, after) else {
+        let [was, is] = [before, after].map(|side| side.map(|_| String::new()));
+        let access = Access::by_order(&before.is_none(), &after.is_none());
+        return changes.value("client_ca", was, is, access);
+    };
+    let titles = |clients: &Clients| -> BTreeSet<String> {
+        clients.authorities.iter().map(|authority| authority.title.clone()).collect()
+    };
+    changes.entries("client_ca", &titles(old), &titles(new), |_, added| allowing(added, false));
+    let auths = [old.auth, new.auth];
+    let access = Access::by_order(&auths[0], &auths[1]);
+    changes.pair("client", auths.map(ClientAuth::as_str), access);
+}
+
 /// A certificate that is renewed is told by its serial number.
 fn certificate(before: Option<&Certificate>, after: Option<&Certificate>) -> Changes {
     let mut changes = Changes::default();
     let [old, new] = [before, after].map(|side| {
-        let Certificate { name: _, place: _, cert: _, key: _, key_place: _, is_default: _, pair } =
-            side?;
+        let Certificate {
+            name: _,
+            place: _,
+            cert: _,
+            key: _,
+            key_place: _,
+            is_default: _,
+            pair,
+            // Compared by `of_trust`.
+            clients: _,
+        } = side?;
         let names = pair.leaf.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Some((pair.digest, pair.leaf.serial.clone(), names))
     });
+    if let (Some(before), Some(after)) = (before, after) {
+        of_trust(&mut changes, before.clients.as_deref(), after.clients.as_deref());
+    }
     let digest = |side: &Option<([u8; 32], String, String)>| side.as_ref().map(|side| side.0);
     if digest(&old) == digest(&new) {
         return changes;

@@ -8,6 +8,7 @@ mod redirect;
 mod reply;
 mod request;
 mod route;
+mod standing;
 
 use std::{borrow::Cow, fmt};
 
@@ -22,8 +23,10 @@ pub use self::{
     reply::{Cause, HOP_BY_HOP, Reply},
     request::{Facts, Request},
     route::{Found, Told, find},
+    standing::{standing, standing_of},
 };
 use crate::{
+    certificate::Standing,
     config::{Action, Config, Route},
     cors::{Admission, Judgement, Kind, Overridden, Reason},
 };
@@ -64,8 +67,17 @@ pub enum Step<'s> {
 /// Decides what the edge does with a request.
 #[must_use]
 pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
+    if let Standing::Misdirected { closes } = request.facts.standing
+        && !redirect::is_sent_away(request)
+    {
+        let reply = Reply::error(StatusCode::MISDIRECTED_REQUEST, Cause::Misdirected);
+        return without_route(Reply { closes, ..reply });
+    }
+    let has_certificate = request.facts.standing != Standing::PreflightsAlone;
     match find(config, request, |_| {}) {
-        Found::Route { .. } if *request.method == Method::TRACE => not_allowed(&EXCEPT_TRACE),
+        Found::Route { .. } if *request.method == Method::TRACE && has_certificate => {
+            not_allowed(&EXCEPT_TRACE)
+        }
         Found::Route { index, route, path, is_probe } => {
             let admission = route.cors.as_ref().map(|cors| {
                 let policy = &cors.policy;
@@ -77,6 +89,7 @@ pub fn decide<'s>(config: &'s Config, request: &Request<'_>) -> Decision<'s> {
             });
             serve(index, route, request, path, admission)
         }
+        _ if !has_certificate => refuse(StatusCode::FORBIDDEN, Cause::ClientCertificate),
         Found::PathMalformed => refuse(StatusCode::BAD_REQUEST, Cause::PathMalformed),
         found => match (redirect::to_tls(request), found) {
             (Some(reply), _) => without_route(reply),
@@ -95,16 +108,20 @@ fn serve<'s>(
     admission: Option<Admission<'s>>,
 ) -> Decision<'s> {
     let (mut judgement, mut said) = (Judgement::default(), None);
+    let has_certificate = request.facts.standing != Standing::PreflightsAlone;
     if let Some(admission) = admission {
         judgement = admission.judgement;
         said = admission.reason.map(|reason| (admission.kind, reason));
         let handed_on = admission.hands_on && matches!(route.action, Action::Forward { .. });
-        if let Some(answer) = admission.answer.filter(|_| !handed_on) {
+        let is_let_in = has_certificate || admission.kind == Kind::Preflight;
+        if let Some(answer) = admission.answer.filter(|_| is_let_in && !handed_on) {
             let step = Step::Reply(Reply::of_policy(answer));
             return Decision { route: Some(index), judgement, cors: said, step };
         }
     }
-    let step = if let Some(reply) = redirect::to_tls(request) {
+    let step = if !has_certificate {
+        Step::Reply(Reply::error(StatusCode::FORBIDDEN, Cause::ClientCertificate))
+    } else if let Some(reply) = redirect::to_tls(request) {
         Step::Reply(reply)
     } else if exceeds(request.headers, route.body_limit) {
         Step::Reply(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, Cause::BodyTooLarge))

@@ -19,10 +19,7 @@ const ACME: &str = "/.well-known/acme-challenge/";
 /// The answer to a request whose client came in the clear, on a listener that sends to TLS.
 /// `None`: it is served as any other.
 pub(super) fn to_tls(request: &Request<'_>) -> Option<Reply<'static>> {
-    let port = request.facts.redirects_to?;
-    if request.facts.caller.scheme() == Scheme::Https {
-        return None;
-    }
+    let port = asked_for(request)?;
     let path = canonical_path(request.path).ok()?;
     if request.path == "*" || is_challenge(request.method, &path) {
         return None;
@@ -33,11 +30,25 @@ pub(super) fn to_tls(request: &Request<'_>) -> Option<Reply<'static>> {
     }
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let location = HeaderValue::try_from(format!("https://{host}{port}{path}{query}")).ok()?;
+    let Ok(location) = HeaderValue::try_from(format!("https://{host}{port}{path}{query}")) else {
+        return Some(Reply::error(StatusCode::BAD_REQUEST, Cause::PathMalformed));
+    };
     // 308: the method and the body stay as they are.
     let mut reply = Reply::of_route(StatusCode::PERMANENT_REDIRECT, Cause::RedirectHttps);
     reply.edits.set(LOCATION, location);
     Some(reply)
+}
+
+/// The port that a request is to come to; `None`: it has come over TLS, if only to a proxy in
+/// front, or may come in the clear.
+fn asked_for(request: &Request<'_>) -> Option<u16> {
+    request.facts.redirects_to.filter(|_| request.facts.caller.scheme() == Scheme::Http)
+}
+
+/// Whether a request in the clear is sent to TLS, or is one of those that its listener excepts
+/// for good reason: it gets nothing that is for clients with a certificate.
+pub(super) fn is_sent_away(request: &Request<'_>) -> bool {
+    asked_for(request).is_some() && request.path != "*"
 }
 
 fn is_challenge(method: &Method, path: &str) -> bool {

@@ -133,6 +133,10 @@ pub enum Cause {
     ClientFailed,
     /// The process ended before the request did.
     CutOff,
+    /// The host is not for clients of this connection (RFC 9110, 15.5.20).
+    Misdirected,
+    /// The client has shown no certificate.
+    ClientCertificate,
     /// A bug: please report it.
     Internal,
 }
@@ -165,6 +169,8 @@ impl Cause {
             Self::UpstreamFailed => "upstream_failed",
             Self::ClientFailed => "client_failed",
             Self::CutOff => "cut_off",
+            Self::Misdirected => "misdirected",
+            Self::ClientCertificate => "client_certificate",
             Self::Internal => "internal",
         }
     }
@@ -191,6 +197,8 @@ impl Cause {
             Self::UpstreamFailed => b"502: the upstream did not answer properly\n",
             Self::UpstreamTimeout => b"504: the upstream took too long\n",
             Self::ClientFailed => b"the request could not be read\n",
+            Self::Misdirected => b"421: this connection is not for this host\n",
+            Self::ClientCertificate => b"403: a client certificate is needed\n",
             Self::Internal => b"500: an error of the proxy\n",
             Self::Cors | Self::Redirect | Self::RedirectHttps | Self::Respond | Self::CutOff => b"",
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use http::{HeaderMap, Method, Uri};
 
 use super::caller::{Caller, Scheme};
+use crate::certificate::Standing;
 
 /// Who asks where nobody does: an address of the first network for documentation (RFC 5737).
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 0);
@@ -30,6 +31,8 @@ pub struct Facts<'r> {
     pub caller: Caller,
     /// The port to which the listener sends clients that come in the clear; `None`: none.
     pub redirects_to: Option<u16>,
+    /// What it may expect, by the certificate that the client has shown.
+    pub standing: Standing,
     /// The host and port that the client asks for, as sent; empty where an HTTP/1.0 client
     /// sent none.
     pub authority: &'r str,
@@ -44,6 +47,7 @@ impl<'r> Facts<'r> {
         Self {
             caller: Caller::direct(NOBODY, scheme),
             redirects_to: None,
+            standing: Standing::Admitted,
             authority: url.authority().map_or("", http::uri::Authority::as_str),
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     certificate::Particulars,
     config::{Certificate, Config},
     diagnose::Diagnostic,
-    tls::certified,
+    tls::{certified, verifier},
 };
 
 const DAY: i64 = 24 * 60 * 60;
@@ -18,7 +18,7 @@ const SOON: i64 = 14 * DAY;
 /// What is wrong with the configuration's certificates; `now` in seconds since 1970.
 pub(super) fn flaws(config: &Config, now: i64) -> Vec<Diagnostic> {
     let certificates = config.certificates.iter();
-    certificates.flat_map(|it| [mismatch(it), untimely(it, now)]).flatten().collect()
+    certificates.flat_map(|it| [mismatch(it), unusable(it), untimely(it, now)]).flatten().collect()
 }
 
 /// A key that cannot serve with its certificate.
@@ -37,6 +37,13 @@ fn mismatch(certificate: &Certificate) -> Option<Diagnostic> {
             Some(Diagnostic::error("E402", message).at(*key_place))
         }
     }
+}
+
+/// Authorities whose certificates cannot be used to verify others.
+fn unusable(certificate: &Certificate) -> Option<Diagnostic> {
+    let error = verifier(certificate.clients.as_deref()?).err()?;
+    let message = format!("client_ca of certificates.{} cannot be used: {error}", certificate.name);
+    Some(Diagnostic::error("E405", message).at(certificate.place))
 }
 
 /// What only the clock changes stops nothing: a warning.

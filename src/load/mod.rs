@@ -9,9 +9,10 @@ use std::path::Path;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
+    certificate::is_claim,
     config::{self, Config, Test},
     diagnose::{Diagnostic, Files, Report},
-    edge::{self, Ambiguous, Request, redirect_of},
+    edge::{self, Ambiguous, Request, redirect_of, standing_of},
 };
 
 /// Reads the configuration at `path`, looks at its certificates as they are at `now`, in
@@ -69,8 +70,10 @@ pub fn answer<'c>(config: &'c Config, request: &edge::Request<'_>) -> Outcome<'c
 
 /// Runs a test. What is wrong, if anything is.
 fn failure(config: &Config, test: &Test) -> Option<Diagnostic> {
-    let headers: HeaderMap = test.with.iter().cloned().collect();
+    let seen = test.with.iter().filter(|(name, _)| !is_claim(name.as_str()));
+    let headers: HeaderMap = seen.cloned().collect();
     let mut request = Request::new(&test.method, &test.url, &headers);
+    request.facts.standing = standing_of(config, &test.url);
     request.facts.redirects_to = match redirect_of(config, &test.url) {
         Ok(port) => port,
         Err(Ambiguous(one, other)) => {

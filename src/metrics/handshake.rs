@@ -19,13 +19,15 @@ pub enum HandshakeFailure {
     UnknownName,
     /// No protocol that both sides speak over TLS.
     Alpn,
+    /// The client has shown no certificate where one is required, or one that does not verify.
+    ClientCertificate,
     /// The client has refused, as one does that does not trust the certificate.
     Alert,
 }
 
 impl HandshakeFailure {
     /// How many reasons there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// The label's value.
     #[must_use]
@@ -39,6 +41,7 @@ impl HandshakeFailure {
             Self::Cipher => "cipher",
             Self::UnknownName => "unknown_name",
             Self::Alpn => "alpn",
+            Self::ClientCertificate => "client_certificate",
             Self::Alert => "alert",
         }
     }

@@ -11,9 +11,10 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use smallvec::SmallVec;
 
-use super::{context::Context, explanation, line::ipv4, plain};
+use super::{context::Context, explanation, line::ipv4, plain, wire::Arrival};
 use crate::{
-    edge::{Caller, Facts, Request},
+    config::Config,
+    edge::{Caller, Facts, Request, standing},
     edits::HeaderEdits,
 };
 
@@ -34,21 +35,29 @@ const DROPPED: [HeaderName; 5] = [
 /// How many headers are added to nearly every request: those three, and the id.
 const ADDED: usize = 4;
 
-/// The head, as [`crate::edge`] looks at it. `None`: HTTP/1.1 without a `Host`, which is to
-/// be refused (RFC 9112, 3.2), and which Pingora lets pass.
-pub(super) fn request(
-    session: &Session,
+/// The head, as [`crate::edge`] looks at it, of a request on a connection that has arrived so.
+/// `None`: HTTP/1.1 without a `Host`, which is to be refused (RFC 9112, 3.2), and which Pingora
+/// lets pass.
+pub(super) fn request<'s>(
+    session: &'s Session,
+    config: &Config,
+    arrival: Option<&Arrival>,
     caller: Caller,
     redirects_to: Option<u16>,
-) -> Option<Request<'_>> {
+) -> Option<Request<'s>> {
     let head = session.req_header();
     let authority = match head.headers.get(HOST) {
         Some(host) => std::str::from_utf8(host.as_bytes()).ok()?,
         None if head.version >= Version::HTTP_11 => return None,
         None => "",
     };
+    let standing = match arrival {
+        Some(arrival) => standing(config, &arrival.listener, arrival.shown(), authority),
+        // A stream of Pingora's own.
+        None => standing(config, "", None, authority),
+    };
     Some(Request {
-        facts: Facts { caller, redirects_to, authority },
+        facts: Facts { caller, redirects_to, standing, authority },
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query(),
@@ -71,6 +80,9 @@ pub(super) fn rewrite(session: &Session, request: &mut RequestHeader, ctx: &Cont
     // Otherwise a head with few headers grows twice.
     headers.reserve(ADDED);
     set_forwarded(session, ctx.caller, headers)?;
+    if let Some(claims) = ctx.arrival.as_ref().and_then(|arrival| arrival.claims()) {
+        claims.set(headers);
+    }
     if let (Some(id), Some(config)) = (ctx.id(), ctx.config()) {
         headers.insert(&config.request_id.header, id.clone());
     }

@@ -105,7 +105,7 @@ impl Line<'_> {
         scheme.field(br#","scheme":"#, out);
         match self.secured {
             None => out.extend_from_slice(IN_THE_CLEAR),
-            Some(Secured { version, cipher, alpn, server_name, is_resumed }) => {
+            Some(Secured { version, cipher, alpn, server_name, is_resumed, .. }) => {
                 Plain(version.as_bytes()).field(br#","tls_version":"#, out);
                 Plain(cipher.as_bytes()).field(br#","cipher":"#, out);
                 alpn.map(|alpn| Plain(alpn.as_bytes())).field(br#","alpn":"#, out);
@@ -346,6 +346,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::certificate::Trust;
     use crate::edge::Scheme;
 
     fn line<'r>(path: &'r str, user_agent: Option<&'r [u8]>) -> Line<'r> {
@@ -386,8 +387,15 @@ mod tests {
 
     fn secured(server_name: Option<&str>, is_resumed: bool) -> Secured {
         let server_name = server_name.map(Into::into);
-        let (version, cipher) = ("1.3", "TLS_AES_128_GCM_SHA256");
-        Secured { version, cipher, alpn: Some("http/1.1"), server_name, is_resumed }
+        Secured {
+            version: "1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            alpn: Some("http/1.1"),
+            server_name,
+            is_resumed,
+            trust: Trust::Anybody,
+            identity: None,
+        }
     }
 
     fn written(line: &Line<'_>, format: LogFormat) -> String {

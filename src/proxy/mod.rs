@@ -6,6 +6,7 @@ mod answer;
 mod attempts;
 mod body;
 mod caller;
+mod claims;
 mod closing;
 mod context;
 mod count;
@@ -38,6 +39,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 pub use attempts::ATTEMPTS_MAX;
+pub use claims::Claims;
 pub use closing::Closing;
 pub use context::Context;
 pub use line::{Chosen, Line, Plain};
@@ -118,6 +120,7 @@ impl ProxyHttp for Proxy {
         if self.self_check.is_asked(session) {
             return Box::pin(self.self_check.answer(session)).await.map(|()| true);
         }
+        claims::drop_forged(session);
         let snapshot = self.snapshots.load();
         let config = snapshot.config();
         ctx.arrival = wire::of(session, self.find_wire).map(Wire::arrival).cloned();
@@ -129,7 +132,8 @@ impl ProxyHttp for Proxy {
             is_explained: explanation::is_due(session, caller, config),
         });
         let redirects_to = listener.and_then(|listener| listener.redirect_https);
-        let decision = match forward::request(session, caller, redirects_to) {
+        let arrival = ctx.arrival.as_deref();
+        let decision = match forward::request(session, config, arrival, caller, redirects_to) {
             Some(request) => edge::decide(config, &request),
             None => edge::Decision::host_missing(),
         };

@@ -20,8 +20,13 @@ use http::StatusCode;
 use pingora_core::Error;
 use pingora_proxy::Session;
 
-use super::written::Written;
-use crate::{edge::Scheme, http1::chunked::MalformedChunks, metrics::Limit};
+use super::{claims::Claims, written::Written};
+use crate::{
+    certificate::{Shown, Trust},
+    edge::Scheme,
+    http1::chunked::MalformedChunks,
+    metrics::Limit,
+};
 
 /// No answer is waited for, or it may take as long as it will.
 const UNLIMITED: u64 = u64::MAX;
@@ -64,6 +69,18 @@ impl Arrival {
     pub fn scheme(&self) -> Scheme {
         if self.secured.is_some() { Scheme::Https } else { Scheme::Http }
     }
+
+    /// What the client has shown; `None`: it is in the clear.
+    pub(super) fn shown(&self) -> Option<Shown<'_>> {
+        let Secured { server_name, trust, identity, .. } = self.secured.as_ref()?;
+        let (server_name, has_certificate) = (server_name.as_deref(), identity.is_some());
+        Some(Shown { server_name, trust: *trust, has_certificate })
+    }
+
+    /// Who the client is, by a certificate that was verified.
+    pub(super) fn claims(&self) -> Option<&Claims> {
+        self.secured.as_ref()?.identity.as_ref()
+    }
 }
 
 /// What TLS says of a connection.
@@ -79,6 +96,10 @@ pub struct Secured {
     pub server_name: Option<Box<str>>,
     /// It goes on with a session of before.
     pub is_resumed: bool,
+    /// Which clients it is for.
+    pub trust: Trust,
+    /// Who the client is, by a certificate that was verified.
+    pub identity: Option<Claims>,
 }
 
 /// What the connection waits for, apart from the client.

@@ -308,7 +308,7 @@ struct Read {
 /// A renewal changes no text.
 fn has_same_certificates(before: &Config, after: &Config) -> bool {
     let digests = |config: &Config| -> Vec<_> {
-        config.certificates.iter().map(|certificate| certificate.pair.digest).collect()
+        config.certificates.iter().map(|it| (it.pair.digest, it.trust())).collect()
     };
     digests(before) == digests(after)
 }

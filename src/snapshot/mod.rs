@@ -14,4 +14,4 @@ pub use self::{
 };
 
 #[cfg(feature = "server")]
-pub use self::tls::{ALPN_H2, ListenerTls};
+pub use self::tls::{ALPN_H2, ListenerTls, Rules};

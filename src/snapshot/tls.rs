@@ -4,16 +4,15 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
-    sign::CertifiedKey,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
-use sha2::{Digest as _, Sha256};
 
 use crate::{
-    certificate::Names,
+    certificate::{Names, Trust},
     config::{Config, Listener, Tls, TlsVersion},
-    tls::{TicketKeys, certified, provider},
+    tls::{TicketKeys, certified, provider, verifier},
 };
 
 /// Tickets that a TLS 1.3 client gets at the end of a handshake: one for each of two
@@ -33,18 +32,39 @@ pub(super) struct AllTls {
 
 /// The TLS of a listener.
 pub struct ListenerTls {
-    /// For connections that begin now.
-    pub config: Arc<ServerConfig>,
+    /// Of each trust that a certificate has, one.
+    rules: Vec<Rules>,
+    /// For what the process asks itself: it names no server, and shows no certificate.
+    own: Rules,
     certificates: Arc<Certificates>,
     strict_sni: bool,
+}
+
+/// By which rules clients of one trust shake hands.
+pub struct Rules {
+    /// Whom they are.
+    pub trust: Trust,
+    /// What verifies their certificates, if they have to show any.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// For connections that begin now.
+    pub config: Arc<ServerConfig>,
 }
 
 /// What a client is shown.
 #[derive(Debug)]
 struct Certificates {
+    names: Names<Choice>,
+    default: Option<Choice>,
+    any: Option<Arc<CertifiedKey>>,
+}
+
+/// What there is for one name.
+#[derive(Clone, Debug, Default)]
+struct Choice {
     /// Of each kind of key one: the cheapest first.
-    names: Names<Vec<Arc<CertifiedKey>>>,
-    default: Option<Arc<CertifiedKey>>,
+    keys: Vec<Arc<CertifiedKey>>,
+    /// What clients have to show, whichever key they get.
+    trust: Trust,
 }
 
 impl AllTls {
@@ -83,29 +103,20 @@ impl ListenerTls {
         has_h2: bool,
         tickets: Option<&Arc<TicketKeys>>,
     ) -> Option<Self> {
-        const ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
-        let versions = match tls.min_version {
-            TlsVersion::V1_2 => &ALL[..],
-            TlsVersion::V1_3 => &[&TLS13],
-        };
         let certificates = Arc::new(Certificates::of(config, tls));
-        let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
-            .with_protocol_versions(versions)
-            .ok()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
-        let h2 = has_h2.then_some(ALPN_H2);
-        server.alpn_protocols = h2.into_iter().chain([ALPN_HTTP_1]).map(<[u8]>::to_vec).collect();
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        match tickets {
-            Some(tickets) => {
-                // No client is asked who it is.
-                server.ticketer = tickets.under(Sha256::digest([]).into());
-                server.send_tls13_tickets = TICKETS;
+        let resolver = || Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>;
+        let mut rules = Vec::<Rules>::new();
+        for &index in &tls.certificates {
+            let certificate = config.certificates.get(index)?;
+            let (clients, trust) = (certificate.clients.as_deref(), certificate.trust());
+            if rules.iter().all(|it| it.trust != trust) {
+                let verifier = clients.map(verifier).transpose().ok()?;
+                rules.push(Rules::new(tls, has_h2, resolver(), trust, verifier, tickets)?);
             }
-            None => server.send_tls13_tickets = 0,
         }
-        Some(Self { config: Arc::new(server), certificates, strict_sni: tls.strict_sni })
+        let any = SingleCertAndKey::from(CertifiedKey::clone(certificates.any.as_ref()?));
+        let own = Rules::new(tls, false, Arc::new(any), Trust::Anybody, None, None)?;
+        Some(Self { rules, own, certificates, strict_sni: tls.strict_sni })
     }
 
     /// Whether a client that names this server is refused.
@@ -113,6 +124,57 @@ impl ListenerTls {
     pub fn refuses(&self, server_name: Option<&str>) -> bool {
         self.strict_sni
             && server_name.is_none_or(|name| self.certificates.names.find(name).is_none())
+    }
+
+    /// By which rules a client shakes hands that names this server. `None`: no certificate is
+    /// for it.
+    #[must_use]
+    pub fn rules(&self, server_name: Option<&str>) -> Option<&Rules> {
+        let trust = self.certificates.choice(server_name)?.trust;
+        self.rules.iter().find(|it| it.trust == trust)
+    }
+
+    /// By which rules the process asks itself.
+    #[must_use]
+    pub fn own_rules(&self) -> &Rules {
+        &self.own
+    }
+}
+
+impl Rules {
+    /// Tickets are for clients of the same trust alone.
+    fn new(
+        tls: &Tls,
+        has_h2: bool,
+        resolver: Arc<dyn ResolvesServerCert>,
+        trust: Trust,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        tickets: Option<&Arc<TicketKeys>>,
+    ) -> Option<Self> {
+        const ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        let versions = match tls.min_version {
+            TlsVersion::V1_2 => &ALL[..],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(versions)
+            .ok()?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut server = builder.with_cert_resolver(resolver);
+        let h2 = has_h2.then_some(ALPN_H2);
+        server.alpn_protocols = h2.into_iter().chain([ALPN_HTTP_1]).map(<[u8]>::to_vec).collect();
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        match tickets {
+            Some(tickets) => {
+                server.ticketer = tickets.under(trust.binding());
+                server.send_tls13_tickets = TICKETS;
+            }
+            None => server.send_tls13_tickets = 0,
+        }
+        Some(Self { trust, verifier, config: Arc::new(server) })
     }
 }
 
@@ -126,24 +188,33 @@ impl fmt::Debug for ListenerTls {
 
 impl Certificates {
     fn of(config: &Config, tls: &Tls) -> Self {
-        let mut names = Names::<Vec<_>>::default();
-        let mut default = None;
+        let mut names = Names::<Choice>::default();
+        let (mut default, mut any) = (None, None);
         let mut used: Vec<_> = tls
             .certificates
             .iter()
-            .filter_map(|&index| Some((index, &config.certificates.get(index)?.pair)))
+            .filter_map(|&index| Some((index, config.certificates.get(index)?)))
             .collect();
-        used.sort_by_key(|(_, pair)| pair.leaf.kind);
-        for (index, pair) in used {
-            let Ok(key) = certified(pair).map(Arc::new) else { continue };
-            for name in &pair.leaf.names {
-                names.entry(name).push(Arc::clone(&key));
+        used.sort_by_key(|(_, certificate)| certificate.pair.leaf.kind);
+        for (index, certificate) in used {
+            let Ok(key) = certified(&certificate.pair).map(Arc::new) else { continue };
+            let trust = certificate.trust();
+            any = any.or_else(|| Some(Arc::clone(&key)));
+            for name in &certificate.pair.leaf.names {
+                let choice = names.entry(name);
+                choice.keys.push(Arc::clone(&key));
+                choice.trust = trust;
             }
             if tls.default == Some(index) {
-                default = Some(key);
+                default = Some(Choice { keys: vec![key], trust });
             }
         }
-        Self { names, default }
+        Self { names, default, any }
+    }
+
+    /// The name decides.
+    fn choice(&self, server_name: Option<&str>) -> Option<&Choice> {
+        server_name.and_then(|name| self.names.find(name)).or(self.default.as_ref())
     }
 }
 
@@ -151,8 +222,7 @@ impl ResolvesServerCert for Certificates {
     /// The name decides, then the kind of key: a client that takes none of those that a name
     /// has is not shown another name's.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.names.find(name));
-        let keys = named.map_or_else(|| self.default.as_slice(), Vec::as_slice);
+        let keys = &self.choice(hello.server_name())?.keys;
         let takes =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         // Without one that it takes, rustls has the right alert to say so.

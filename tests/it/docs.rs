@@ -107,6 +107,8 @@ pub(crate) fn with_certificates(name: &str, text: String) -> InMemory {
         ("example.pem".into(), a.clone()),
         ("example.key".into(), a),
         ("other.pem".into(), b),
+        // It vouches for itself.
+        ("clients.pem".into(), file("a.pem")),
     ];
     InMemory(files.into_iter().collect())
 }

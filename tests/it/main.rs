@@ -27,6 +27,8 @@ mod at_the_edge;
 #[cfg(feature = "server")]
 mod bad_input;
 #[cfg(feature = "server")]
+mod client_certificates;
+#[cfg(feature = "server")]
 mod commands;
 #[cfg(feature = "server")]
 mod conformance;

@@ -110,7 +110,9 @@ fn who_names_no_known_server_is_refused_where_that_is_asked_for() {
     // It has asked itself by now, and names no server.
     let corsac = simple(&pair, "strict_sni = true", HELLO);
     let client = TlsClient::new();
-    says_hello(&corsac, &mut client.connect(corsac.address(), Some("a.test")));
+    let mut connection = client.connect(corsac.address(), Some("a.test"));
+    let by_name = corsac.get("/").header("Host", "a.test").send_over(&mut connection);
+    assert_eq!(by_name.text(), "hello");
     for (name, alert) in [(Some("b.test"), "UnrecognisedName"), (None, "MissingExtension")] {
         let error = client.try_connect(corsac.address(), name).err().unwrap();
         assert!(error.to_string().contains(alert), "{name:?}: {error}");

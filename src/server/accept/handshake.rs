@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use rustls::{
     CipherSuite, Error as TlsError, HandshakeKind, InvalidMessage, PeerIncompatible,
-    ProtocolVersion, ServerConnection, SupportedCipherSuite, server::Acceptor,
+    ProtocolVersion, ServerConnection, SupportedCipherSuite, pki_types::UnixTime, server::Acceptor,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -13,7 +13,12 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{metrics::HandshakeFailure, proxy::Secured, snapshot::ListenerTls};
+use crate::{
+    certificate::{ClientIdentity, Trust},
+    metrics::HandshakeFailure,
+    proxy::{Claims, Secured},
+    snapshot::{ListenerTls, Rules},
+};
 
 /// An alert of its own record (RFC 8446, 5.1 and 6): fatal, and why.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -30,11 +35,7 @@ pub(super) async fn shake_hands(
     deadline: Instant,
 ) -> Result<(Box<TlsStream<TcpStream>>, Secured), HandshakeFailure> {
     match timeout_at(deadline, accept(socket, tls, is_own)).await {
-        Ok(Ok(stream)) => {
-            let secured = secured(stream.get_ref().1);
-            Ok((stream, secured))
-        }
-        Ok(Err(failure)) => Err(failure),
+        Ok(shaken) => shaken,
         Err(_) => Err(HandshakeFailure::Timeout),
     }
 }
@@ -43,7 +44,7 @@ async fn accept(
     socket: TcpStream,
     tls: &ListenerTls,
     is_own: bool,
-) -> Result<Box<TlsStream<TcpStream>>, HandshakeFailure> {
+) -> Result<(Box<TlsStream<TcpStream>>, Secured), HandshakeFailure> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(why)?;
     let name = start.client_hello().server_name().map(str::to_owned);
     // What the process asks itself names no server.
@@ -54,9 +55,29 @@ async fn accept(
         let _ = socket.write_all(&alert).await;
         return Err(HandshakeFailure::UnknownName);
     }
+    let rules = if is_own { Some(tls.own_rules()) } else { tls.rules(name.as_deref()) };
+    let rules = rules.ok_or(HandshakeFailure::UnknownName)?;
     // Boxed: its future is larger than all else that a connection's task holds.
-    let stream = Box::pin(start.into_stream(Arc::clone(&tls.config))).await.map_err(why)?;
-    Ok(Box::new(stream))
+    let stream = Box::pin(start.into_stream(Arc::clone(&rules.config))).await.map_err(why)?;
+    let session = stream.get_ref().1;
+    let identity = identity(session, rules)?;
+    let secured = Secured { trust: rules.trust, identity, ..secured(session) };
+    Ok((Box::new(stream), secured))
+}
+
+/// Who the client is, if it has shown a certificate that is good now: of a session that is
+/// resumed, rustls keeps the certificate, and asks no more whether it is.
+fn identity(session: &ServerConnection, rules: &Rules) -> Result<Option<Claims>, HandshakeFailure> {
+    const REFUSED: HandshakeFailure = HandshakeFailure::ClientCertificate;
+    let Some(verifier) = &rules.verifier else { return Ok(None) };
+    let Some((leaf, others)) = session.peer_certificates().and_then(<[_]>::split_first) else {
+        return if verifier.client_auth_mandatory() { Err(REFUSED) } else { Ok(None) };
+    };
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
+        verifier.verify_client_cert(leaf, others, UnixTime::now()).map_err(|_| REFUSED)?;
+    }
+    let identity = ClientIdentity::of(leaf).map_err(|_| REFUSED)?;
+    identity.try_into().map(Some).map_err(|_| REFUSED)
 }
 
 /// Why a handshake failed, by what rustls says.
@@ -77,6 +98,9 @@ fn why(error: io::Error) -> HandshakeFailure {
             | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => HandshakeFailure::Version,
         TlsError::PeerIncompatible(_) => HandshakeFailure::Cipher,
+        TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented => {
+            HandshakeFailure::ClientCertificate
+        }
         TlsError::NoApplicationProtocol => HandshakeFailure::Alpn,
         // The client has refused: it does not trust the certificate, or is content to have
         // looked at it.
@@ -112,5 +136,7 @@ fn secured(session: &ServerConnection) -> Secured {
         },
         server_name: session.server_name().map(Into::into),
         is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        trust: Trust::Anybody,
+        identity: None,
     }
 }

@@ -23,6 +23,11 @@ impl Call {
         Self { to, method, target, headers: Headers::default(), body: Vec::new() }
     }
 
+    /// The same, to another address.
+    pub(crate) fn to(self, to: SocketAddr) -> Self {
+        Self { to, ..self }
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push(name, value);
         self

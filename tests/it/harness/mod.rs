@@ -41,7 +41,7 @@ pub(crate) use in_process::InProcess;
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Answer, Gate, Origin, Unreachable};
 #[cfg(feature = "server")]
-pub(crate) use tls::{Certified, TlsClient, TlsConnection};
+pub(crate) use tls::{Authority, Certified, TlsClient, TlsConnection, expires_in};
 pub(crate) use workdir::Workdir;
 
 /// How long anything may take before the test fails. Generous: it is only ever

@@ -3,11 +3,18 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256,
+};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
     StreamOwned, SupportedProtocolVersion,
@@ -58,6 +65,46 @@ impl Certified {
     }
 }
 
+/// Who issues certificates to clients.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) cert: String,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = params(&[]);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), cert }
+    }
+
+    /// A certificate for a client, with this name and what else is asked for.
+    pub(crate) fn issue(&self, name: &str, ask: impl FnOnce(&mut CertificateParams)) -> Certified {
+        let (mut params, key) = (params(&[]), KeyPair::generate().unwrap());
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        ask(&mut params);
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        Certified { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone() }
+    }
+}
+
+/// In so many seconds.
+pub(crate) fn expires_in(params: &mut CertificateParams, seconds: u64) {
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let today = rcgen::date_time_ymd(
+        now.year().into(),
+        now.month().cast_unsigned(),
+        now.day().cast_unsigned(),
+    );
+    let midnight = now.start_of_day().unwrap().timestamp().as_second();
+    let since = (now.timestamp().as_second() - midnight).cast_unsigned();
+    params.not_after = today + Duration::from_secs(since + seconds);
+}
+
 fn params(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
 }
@@ -98,6 +145,17 @@ impl TlsClient {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
+        Self(Arc::new(config))
+    }
+
+    /// That shows this certificate to servers that ask for one, and has no session yet.
+    pub(crate) fn showing(&self, client: &Certified) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
+        let chain = vec![client.der.clone()];
+        let key = CertifiedKey::from_der(chain, key, config.crypto_provider()).unwrap();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        config.resumption = Resumption::default();
         Self(Arc::new(config))
     }
 
