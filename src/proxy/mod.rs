@@ -55,7 +55,7 @@ use count::Totals;
 use records::{Both, Records};
 
 use crate::{
-    edge::{self, Step},
+    edge::{self, Cause, Step},
     metrics::Metrics,
     snapshot::{Lender, SnapshotCell},
 };
@@ -139,7 +139,14 @@ impl ProxyHttp for Proxy {
         };
         let (upstream, path, cause, reply) = match decision.step {
             Step::Forward { upstream, path } => (Some(upstream), path, None, None),
-            Step::Reply(reply) => (None, None, Some(reply.cause), Some(Written::new(&reply))),
+            Step::Reply(reply) => {
+                if let (Cause::Misdirected, true) = (reply.cause, reply.closes)
+                    && let Some(wire) = wire::of(session, self.find_wire)
+                {
+                    wire.end();
+                }
+                (None, None, Some(reply.cause), Some(Written::new(&reply)))
+            }
         };
         let (cors, judgement) = (decision.cors, decision.judgement);
         let serving = match decision.route {

@@ -49,6 +49,8 @@ pub struct Wire {
     instead: Mutex<Option<Written>>,
     /// The client wants no answer any more.
     is_left: AtomicBool,
+    /// The client is to ask for nothing more on this connection.
+    is_last: AtomicBool,
 }
 
 /// What is known of a connection before its first request.
@@ -127,6 +129,7 @@ impl Wire {
             held: AtomicBool::new(false),
             instead: Mutex::default(),
             is_left: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +143,17 @@ impl Wire {
     #[must_use]
     pub fn arrival(&self) -> &Arc<Arrival> {
         &self.arrival
+    }
+
+    /// This request is to be the last one of its connection.
+    pub(super) fn end(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is. Over HTTP/1.1 the answer says so.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Relaxed)
     }
 
     /// A request begins: nothing is awaited yet.

@@ -11,8 +11,8 @@ use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use crate::harness::{
-    Authority, Call, Certified, Corsac, Origin, Response, Setup, TlsClient, TlsConnection, Workdir,
-    await_some, corsac, expires_in,
+    Authority, Call, Certified, Corsac, DEADLINE, Origin, Response, Setup, TlsClient,
+    TlsConnection, Workdir, await_some, corsac, expires_in,
 };
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -412,6 +412,44 @@ fn who_trusts_others_now_ends_what_was_before() {
     assert!(String::from_utf8_lossy(&reload.stdout).contains("widen"), "{reload:?}");
     assert_eq!(get("staff.test").send_over(&mut connection).status, 421);
     assert_eq!(status(&nobody, https, "staff.test", "staff.test"), Some(200));
+}
+
+#[test]
+fn requests_side_by_side_are_judged_by_their_own_hosts() {
+    let (origin, staff) = (origin(), Authority::new("staff"));
+    let corsac = setup("", &origin, &staff, "").start();
+    let client = TlsClient::new().showing(&staff.issue("billing", |_| {})).alpn(&["h2"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (requests, closed) = runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(at(&corsac, "https")).await.unwrap();
+        let name = "staff.test".try_into().unwrap();
+        let tls = tokio_rustls::TlsConnector::from(client.config()).connect(name, socket).await;
+        let (requests, connection) = h2::client::handshake(tls.unwrap()).await.unwrap();
+        (requests, tokio::spawn(connection))
+    });
+    let ask = |host: &str| {
+        let request = http::Request::get(format!("https://{host}/"))
+            .header("x-client-cert-subject", "CN=root")
+            .header("x_client_cert_san", "dns:root");
+        runtime.block_on(async {
+            let mut requests = requests.clone().ready().await?;
+            let (answer, _) = requests.send_request(request.body(()).unwrap(), true)?;
+            answer.await.map(|answer| answer.status().as_u16())
+        })
+    };
+    assert_eq!(ask("staff.test").unwrap(), 200);
+    let seen = origin.take_received().remove(0);
+    assert_eq!(seen.headers.all("x-client-cert-subject"), ["CN=billing"]);
+    assert!(!seen.headers.contains("x_client_cert_san"), "{seen:?}");
+    assert_eq!(ask("open.test").unwrap(), 421);
+    assert_eq!(ask("staff.test").unwrap(), 200);
+    corsac.workdir().replace("staff.ca", Authority::new("staff").cert);
+    corsac.await_stderr("serves (a changed file)", 1);
+    assert_eq!(ask("staff.test").unwrap(), 421);
+    // It is told to go.
+    let left = runtime.block_on(async { tokio::time::timeout(DEADLINE, closed).await });
+    left.expect("in time").unwrap().unwrap();
+    assert!(ask("staff.test").is_err());
 }
 
 #[test]

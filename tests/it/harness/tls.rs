@@ -159,6 +159,11 @@ impl TlsClient {
         Self(Arc::new(config))
     }
 
+    /// For clients of another make.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     /// With these protocols to choose from.
     pub(crate) fn alpn(&self, protocols: &[&str]) -> Self {
         let mut config = ClientConfig::clone(&self.0);

@@ -88,6 +88,8 @@ struct Streams {
     /// Each gives the number of its stream.
     tasks: JoinSet<u32>,
     open: HashMap<u32, (AbortHandle, Arc<Wire>)>,
+    /// One of them was to be the connection's last.
+    is_last: bool,
 }
 
 impl<A> Connection<'_, A>
@@ -132,6 +134,9 @@ where
     fn poll(&mut self, course: &mut Course, cx: &mut Context<'_>) -> Poll<()> {
         if course.streams.poll_ended(cx) {
             course.idle = Instant::now();
+        }
+        if course.streams.is_last {
+            self.drain(course);
         }
         loop {
             match self.io.poll_accept(cx) {
@@ -324,7 +329,10 @@ impl Streams {
         while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
             has_ended = true;
             match ended {
-                Ok(stream) => drop(self.open.remove(&stream)),
+                Ok(stream) => {
+                    let ended = self.open.remove(&stream);
+                    self.is_last |= ended.is_some_and(|(_, wire)| wire.is_last());
+                }
                 // By a reset, or a panic.
                 Err(_) => self.open.retain(|_, (task, _)| !task.is_finished()),
             }
