@@ -11,14 +11,17 @@ use http::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    certificate::is_claim,
+    certificate::{ClientAuth, is_claim},
     config::{Action, Config, Cors, Route},
     cors::{
         self, Kind, Reason,
         browser::{Page, Preflight},
     },
     diagnose::Place,
-    edge::{Ambiguous, Cause, Facts, Found, Request, Step, Told, find, redirect_of, standing_of},
+    edge::{
+        Ambiguous, Cause, Facts, Found, Request, Scheme, Step, Told, find, redirect_of,
+        required_of, standing_of,
+    },
     load::{Outcome, answer},
     route::{Fit, Head},
 };
@@ -311,6 +314,17 @@ impl<'c> Steps<'c> {
                         clear: 421";
             self.tell("client", says.to_owned(), None);
             return self.steps;
+        }
+        if request.facts.caller.scheme() == Scheme::Https
+            && let Some(auth) = required_of(self.config, request.facts.authority)
+        {
+            let says = match auth {
+                ClientAuth::RequireExceptPreflights => {
+                    "has shown no certificate, which is required except for preflights"
+                }
+                _ => "has shown a certificate: without, as preflights are, there is no connection",
+            };
+            self.tell("client", says.to_owned(), None);
         }
         match find(self.config, request, |told| self.routing(request, told)) {
             Found::Route { route, .. } => {

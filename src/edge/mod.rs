@@ -23,7 +23,7 @@ pub use self::{
     reply::{Cause, HOP_BY_HOP, Reply},
     request::{Facts, Request},
     route::{Found, Told, find},
-    standing::{standing, standing_of},
+    standing::{required_of, standing, standing_of},
 };
 use crate::{
     certificate::Standing,

@@ -3,7 +3,7 @@
 use http::{Uri, uri::Scheme};
 
 use crate::{
-    certificate::{ClientAuth, Shown, Standing},
+    certificate::{ClientAuth, Shown, Standing, Trust},
     config::Config,
     route::canonical_host,
 };
@@ -28,14 +28,20 @@ pub fn standing(
 #[must_use]
 pub fn standing_of(config: &Config, url: &Uri) -> Standing {
     let Some(guard) = &config.guard else { return Standing::Admitted };
-    let host = canonical_host(url.authority().map_or("", |authority| authority.as_str()));
+    let authority = url.authority().map_or("", |authority| authority.as_str());
     if url.scheme() != Some(&Scheme::HTTPS) {
-        return guard.judge("", None, &host);
+        return guard.judge("", None, &canonical_host(authority));
     }
-    let excepts = |auth| auth == Some(ClientAuth::RequireExceptPreflights);
-    if guard.required(&host).any(|trust| excepts(trust.auth())) {
-        Standing::PreflightsAlone
-    } else {
-        Standing::Admitted
+    match required_of(config, authority) {
+        Some(ClientAuth::RequireExceptPreflights) => Standing::PreflightsAlone,
+        _ => Standing::Admitted,
     }
+}
+
+/// What those have to show who ask for this host and port over TLS; `None`: nothing. Where
+/// listeners differ, the one that lets preflights in.
+#[must_use]
+pub fn required_of(config: &Config, authority: &str) -> Option<ClientAuth> {
+    let host = canonical_host(authority);
+    config.guard.as_ref()?.required(&host).filter_map(Trust::auth).max()
 }

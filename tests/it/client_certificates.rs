@@ -140,7 +140,8 @@ fn another_name_is_another_door() {
 #[test]
 fn another_listener_is_no_way_round() {
     let (origin, staff) = (origin(), Authority::new("staff"));
-    let more = "[listeners.redirecting]\naddress = \"127.0.0.1:0\"\nredirect_https = true\n";
+    let more = "[listeners.redirecting]\naddress = \"127.0.0.1:0\"\nredirect_https = true\n\
+                trust_forwarded = \"127.0.0.1\"\n";
     let corsac = setup("", &origin, &staff, more).start();
     let nobody = TlsClient::new();
     let billing = nobody.showing(&staff.issue("billing", |_| {}));
@@ -165,6 +166,15 @@ fn another_listener_is_no_way_round() {
     }
     let star = Call::new(at(&corsac, "redirecting"), "OPTIONS", "*").header("Host", "staff.test");
     assert_eq!(star.send().status, 421);
+    // A proxy in front may have seen TLS; it has seen no certificate.
+    for target in ["/", "/.well-known/acme-challenge/x"] {
+        let call = Call::new(at(&corsac, "redirecting"), "GET", target).headers([
+            ("Host", "staff.test"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-For", "192.0.2.1"),
+        ]);
+        assert_eq!(call.send().status, 421, "{target}");
+    }
     assert_eq!(origin.received().len(), 2);
 }
 
@@ -188,6 +198,19 @@ fn a_ticket_is_good_where_it_was_given_alone() {
         assert!(!resumes(&billing, https, "staff.test").unwrap());
         assert!(resumes(&billing, https, "staff.test").unwrap(), "{version:?}");
         assert!(!resumes(&billing, other, "staff.test").unwrap(), "{version:?}");
+    }
+    // Which clients it is for, another process knows, too.
+    let before = VERSIONS.map(|version| {
+        let client = TlsClient::of_version(version).showing(&staff.issue("billing", |_| {}));
+        assert_eq!(status(&client, https, "staff.test", "staff.test"), Some(200));
+        client
+    });
+    let upgraded = corsac.command(&["upgrade", "--wait", "--socket", "admin.sock"]);
+    assert!(upgraded.status.success(), "{upgraded:?}");
+    for client in before {
+        let mut connection = client.connect(https, Some("staff.test"));
+        assert_eq!(get("staff.test").send_over(&mut connection).status, 200);
+        assert!(connection.is_resumed());
     }
     let lines = origin.take_received();
     assert!(lines.iter().all(|request| {
@@ -532,7 +555,9 @@ fn what_is_said_before_anything_is_served() {
     };
     let clear = explain("", &["GET", "http://staff.test/"]);
     assert!(clear.contains("client") && clear.contains("421"), "{clear}");
-    assert!(explain("", &["GET", "https://staff.test/"]).contains("to the upstream o"));
+    let served = explain("", &["GET", "https://staff.test/"]);
+    assert!(served.contains("to the upstream o"), "{served}");
+    assert!(served.contains("without, as preflights are, there is no connection"), "{served}");
     let kind = "client = \"require-except-preflights\"";
     let page = ["-H", "Origin: https://app.test", "PUT", "https://staff.test/"];
     let told = explain(kind, &page);

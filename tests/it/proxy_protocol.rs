@@ -112,7 +112,8 @@ fn before_tls() {
     .start();
     let socket = after(&corsac, [v2("198.51.100.8:1")]).into_stream();
     let mut connection = TlsClient::new().over(socket, "a.test").unwrap();
-    assert_eq!(corsac.get("/").send_over(&mut connection).status, 200);
+    let by_name = corsac.get("/").header("Host", "a.test").send_over(&mut connection);
+    assert_eq!(by_name.status, 200);
     let told = origin.only_request();
     assert_eq!(told.header("X-Forwarded-For").as_deref(), Some("198.51.100.8"));
     assert_eq!(told.header("X-Forwarded-Proto").as_deref(), Some("https"));
