@@ -42,6 +42,8 @@ pub struct ClientLimits {
     pub head: Duration,
     /// `handshake`: of TLS, from the connection to its end.
     pub handshake: Duration,
+    /// `handshakes`: of TLS at a time, on one worker.
+    pub handshakes: Option<NonZeroU32>,
     /// `proxy_header`: of the PROXY protocol, from its first byte to its last.
     pub proxy_header: Duration,
     /// `idle`: before a connection's first request, and between two.
@@ -71,6 +73,7 @@ impl Default for ClientLimits {
         Self {
             head: Duration::from_secs(15),
             handshake: Duration::from_secs(10),
+            handshakes: NonZeroU32::new(2048),
             proxy_header: Duration::from_secs(3),
             idle: Duration::from_secs(75),
             heads: HeadLimits { size: 32 * 1024, headers: 100, target: 8 * 1024 },
@@ -107,6 +110,7 @@ impl ClientLimits {
         Self {
             head: time(table.duration("head", Self::TIME), self.head),
             handshake: time(table.duration("handshake", Self::TIME), self.handshake),
+            handshakes: or_false(table.value("handshakes"), self.handshakes, count),
             proxy_header: time(table.duration("proxy_header", Self::TIME), self.proxy_header),
             idle: time(table.duration("idle", Self::TIME), self.idle),
             heads: HeadLimits {

@@ -9,10 +9,11 @@ use super::change::{Access, Change, Changes, Subject, allowing, by_name};
 use crate::certificate::{ClientAuth, Clients, Trust};
 use crate::config::value::{print_duration, print_size};
 use crate::config::{
-    AccessLog, Admin, AdminAddress, Certificate, ClientLimits, Config, Limits, Listener, LogFormat,
-    LogOutput, Networks, Node, RequestId, Server, Timeouts, Tls, TlsVersion, Upstream,
+    AccessLog, Admin, AdminAddress, Certificate, ClientLimits, Config, Http2, Limits, Listener,
+    LogFormat, LogOutput, Networks, Node, RequestId, Server, Timeouts, Tls, TlsVersion, Upstream,
 };
 use crate::http1::HeadLimits;
+use crate::http2::FloodLimits;
 
 pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     let mut all = Vec::new();
@@ -26,6 +27,7 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
         of_proxies(&mut changes, sides.0, sides.1);
         of_tls(&mut changes, sides.0.map(|it| (it, before)), sides.1.map(|it| (it, after)));
         if let (Some(old), Some(new)) = sides {
+            of_http2(&mut changes, old.h2, new.h2);
             // What `[limits]` changes for every listener is told once, there.
             let (old, new) = (&*old.limits, &*new.limits);
             if (old, new) != (&*before.limits.clients, &*after.limits.clients) {
@@ -67,6 +69,30 @@ pub(super) fn compare(before: &Config, after: &Config) -> Vec<Change> {
     all
 }
 
+/// What is spoken, and what a client may take of HTTP/2 where that is spoken before and after.
+fn of_http2(changes: &mut Changes, before: Option<Http2>, after: Option<Http2>) {
+    let protocols = |http2: Option<Http2>| match http2 {
+        Some(_) => "h2, http/1.1",
+        None => "http/1.1",
+    };
+    changes.pair("protocols", [before, after].map(protocols), Access::Same);
+    let (Some(before), Some(after)) = (before, after) else { return };
+    let in_words = |http2: Http2| {
+        let Http2 { streams, window, connection_window, floods } = http2;
+        let FloodLimits { resets, frames } = floods;
+        [
+            ("h2.streams", streams.to_string()),
+            ("h2.window", print_size(window.into()).to_string()),
+            ("h2.connection_window", print_size(connection_window.into()).to_string()),
+            ("h2.resets_per_second", resets.to_string()),
+            ("h2.frames_per_second", frames.to_string()),
+        ]
+    };
+    for ((key, from), (_, to)) in in_words(before).into_iter().zip(in_words(after)) {
+        changes.pair(key, [from, to], Access::Same);
+    }
+}
+
 /// Looser or tighter, they are about what a client costs, not about what it may see.
 fn of_clients(changes: &mut Changes, prefix: &str, before: &ClientLimits, after: &ClientLimits) {
     let [old, new] = [before, after].map(in_words);
@@ -75,10 +101,11 @@ fn of_clients(changes: &mut Changes, prefix: &str, before: &ClientLimits, after:
     }
 }
 
-fn in_words(limits: &ClientLimits) -> [(&'static str, String); 15] {
+fn in_words(limits: &ClientLimits) -> [(&'static str, String); 16] {
     let ClientLimits {
         head,
         handshake,
+        handshakes,
         proxy_header,
         idle,
         heads: HeadLimits { size, headers, target },
@@ -98,6 +125,7 @@ fn in_words(limits: &ClientLimits) -> [(&'static str, String); 15] {
     [
         ("head", time(head)),
         ("handshake", time(handshake)),
+        ("handshakes", count(handshakes)),
         ("proxy_header", time(proxy_header)),
         ("idle", time(idle)),
         ("head_size", size_of(size as u64)),

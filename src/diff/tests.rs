@@ -270,6 +270,33 @@ fn the_process() {
     );
 }
 
+#[test]
+fn what_is_spoken() {
+    let routes = policy("");
+    let with = |more: &str| format!("listeners.x = {{ address = \"[::1]:80\", {more} }}\n{routes}");
+    let both = "protocols = [\"h2\", \"http/1.1\"]";
+    check(
+        "HTTP/2, and more of it",
+        &with("protocols = \"http/1.1\""),
+        &with(both),
+        &["~ listeners.x: protocols: http/1.1 -> h2, http/1.1"],
+    );
+    check(
+        "what a client may take of it",
+        &with(both),
+        &with(&format!(
+            "{both}, h2 = {{ streams = 7, window = \"1MiB\", frames_per_second = 1 }}, \
+                        limits = {{ handshakes = false }}"
+        )),
+        &[
+            "~ listeners.x: h2.streams: 100 -> 7",
+            "~ listeners.x: h2.window: 256KiB -> 1MiB",
+            "~ listeners.x: h2.frames_per_second: 1000 -> 1",
+            "~ listeners.x: limits.handshakes: 2048 -> none",
+        ],
+    );
+}
+
 /// Who may speak for others, and who is told what others are not.
 #[test]
 fn who_is_trusted() {

@@ -5,6 +5,8 @@
 pub enum HandshakeFailure {
     /// It took longer than `limits.handshake`.
     Timeout,
+    /// It gave way to another one: `limits.handshakes` went on.
+    Crowded,
     /// The client has closed.
     Closed,
     /// What came is no TLS, such as HTTP in the clear.
@@ -27,13 +29,14 @@ pub enum HandshakeFailure {
 
 impl HandshakeFailure {
     /// How many reasons there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     /// The label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Crowded => "crowded",
             Self::Closed => "closed",
             Self::NotTls => "not_tls",
             Self::Malformed => "malformed",

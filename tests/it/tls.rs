@@ -544,3 +544,24 @@ fn the_status_lists_certificates() {
     assert_eq!(of(0, "fingerprint").as_str().unwrap().len(), 64);
     assert!(!answer.text().contains(".key"), "where keys lie is nobody's business");
 }
+
+/// Silent sockets shut nobody out: the oldest of them gives way.
+#[test]
+fn handshakes_at_a_time() {
+    let certified = Certified::of(&["a.example"]);
+    let corsac = Corsac::with(&format!(
+        "version = 1\nserver.threads = 1\nadmin.listen = \"127.0.0.1:0\"\n\
+         [listeners.https]\naddress = \"127.0.0.1:0\"\n\
+         tls = {{ cert = \"a.pem\", key = \"a.key\" }}\n\
+         limits = {{ handshakes = 3, handshake = \"1h\" }}\n{HELLO}"
+    ))
+    .certificate("a", &certified)
+    .start();
+    let mut silent: Vec<_> = (0..3).map(|_| corsac.connect()).collect();
+    for first in 0..3 {
+        says_hello(&corsac, &mut TlsClient::new().connect(corsac.address(), None));
+        assert_eq!(silent[first].await_close().unwrap(), b"");
+        await_failure(&corsac, "crowded", first + 1);
+        silent.push(corsac.connect());
+    }
+}

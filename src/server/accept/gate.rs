@@ -16,6 +16,7 @@ use super::{
     connection::Connection,
     connections::{Connections, Open, Slot},
     handshake::shake_hands,
+    handshakes::Handshakes,
     preface::read_header,
     transport::Transport,
 };
@@ -143,6 +144,7 @@ impl Gate {
         other_end: SocketAddr,
         Terms { limits, proxies, hops, tls, h2 }: Terms,
         mut open: Open,
+        handshakes: &Handshakes,
     ) -> Option<Connection> {
         let is_own = self.self_check.is_asking_from(other_end);
         let (peer, is_client) = match proxies.filter(|_| !is_own) {
@@ -167,7 +169,9 @@ impl Gate {
             None => (Transport::Plain(socket), None),
             Some(tls) => {
                 let deadline = Instant::now() + limits.handshake;
-                match Box::pin(shake_hands(socket, &tls, is_own, deadline)).await {
+                // What the process asks itself sends nobody away.
+                let place = handshakes.begin(limits.handshakes.filter(|_| !is_own));
+                match Box::pin(shake_hands(socket, &tls, is_own, &place, deadline)).await {
                     Ok((stream, secured)) => {
                         if !is_own {
                             let Secured { version, cipher, is_resumed, .. } = secured;

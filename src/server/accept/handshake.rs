@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
+use super::handshakes::Handshake;
 use crate::{
     certificate::{ClientIdentity, Trust},
     metrics::HandshakeFailure,
@@ -32,11 +33,16 @@ pub(super) async fn shake_hands(
     socket: TcpStream,
     tls: &ListenerTls,
     is_own: bool,
+    place: &Handshake,
     deadline: Instant,
 ) -> Result<(Box<TlsStream<TcpStream>>, Secured), HandshakeFailure> {
-    match timeout_at(deadline, accept(socket, tls, is_own)).await {
-        Ok(shaken) => shaken,
-        Err(_) => Err(HandshakeFailure::Timeout),
+    tokio::select! {
+        biased;
+        () = place.gives_way() => Err(HandshakeFailure::Crowded),
+        shaken = timeout_at(deadline, accept(socket, tls, is_own, place)) => match shaken {
+            Ok(shaken) => shaken,
+            Err(_) => Err(HandshakeFailure::Timeout),
+        },
     }
 }
 
@@ -44,8 +50,10 @@ async fn accept(
     socket: TcpStream,
     tls: &ListenerTls,
     is_own: bool,
+    place: &Handshake,
 ) -> Result<(Box<TlsStream<TcpStream>>, Secured), HandshakeFailure> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(why)?;
+    place.has_hello();
     let name = start.client_hello().server_name().map(str::to_owned);
     // What the process asks itself names no server.
     if !is_own && tls.refuses(name.as_deref()) {

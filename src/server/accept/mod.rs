@@ -7,6 +7,7 @@ pub(in crate::server) mod gate;
 mod h1;
 mod h2;
 mod handshake;
+mod handshakes;
 mod linger;
 pub(in crate::server) mod listener;
 mod load;

@@ -24,7 +24,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{connection::Connection, gate::Gate, h1, h2, load::Load};
+use super::{connection::Connection, gate::Gate, h1, h2, handshakes::Handshakes, load::Load};
 use crate::proxy::Refuser;
 
 /// By how many connections a worker may be ahead of the least busy one, before it hands
@@ -46,6 +46,7 @@ struct Worker<A> {
     runtime: Handle,
     app: Arc<A>,
     connections: Load,
+    handshakes: Handshakes,
 }
 
 /// The workers among which accepted connections are shared out, seen from one of them.
@@ -76,7 +77,12 @@ where
 {
     /// The only one: connections are served by the runtime that this is called in.
     pub(in crate::server) fn only(app: Arc<A>) -> Self {
-        let worker = Worker { runtime: Handle::current(), app, connections: Load::default() };
+        let worker = Worker {
+            runtime: Handle::current(),
+            app,
+            connections: Load::default(),
+            handshakes: Handshakes::default(),
+        };
         Self { workers: Arc::new([worker]), own: 0 }
     }
 
@@ -96,12 +102,14 @@ where
         let slot = open.slot().clone();
         let (load, held) = (worker.connections.clone(), worker.connections.hold());
         let (app, at) = (Arc::clone(&worker.app), Arc::clone(gate));
+        let handshakes = worker.handshakes.clone();
         let task = worker.runtime.spawn(async move {
             let _held = held;
             let stream = stream.or_else(|moved| moved.and_then(TcpStream::from_std));
             // Otherwise the system has no memory to watch another one.
             if let Ok(stream) = stream
-                && let Some(connection) = at.connection(stream, peer, terms, open).await
+                && let Some(connection) =
+                    at.connection(stream, peer, terms, open, &handshakes).await
             {
                 serve(app, Box::new(connection), at.refuser(), &stop, &load).await;
             }
@@ -164,6 +172,7 @@ where
                 runtime: handle,
                 app: Arc::new(app),
                 connections: Load::default(),
+                handshakes: Handshakes::default(),
             });
             stop.push(stop_sender);
         }
@@ -199,6 +208,7 @@ mod tests {
             runtime: Handle::current(),
             app: Arc::new(()),
             connections: Load::default(),
+            handshakes: Handshakes::default(),
         };
         let workers: Arc<[_]> = (0..count).map(worker).collect();
         (0..count).map(|own| Seat { workers: Arc::clone(&workers), own }).collect()
