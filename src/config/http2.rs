@@ -39,8 +39,9 @@ enum Protocol {
 
 const WORDS: [(&str, Protocol); 2] = [("http/1.1", Protocol::Http1), ("h2", Protocol::Http2)];
 const STREAMS: RangeInclusive<i64> = 1..=10_000;
-/// A window is of 31 bits (RFC 9113, 6.9.1); with less than a frame's bytes, none is whole.
-const WINDOW: RangeInclusive<u64> = 16 * 1024..=i32::MAX as u64;
+/// With less than a frame's bytes, none is whole; the most that there is are 31 bits
+/// (RFC 9113, 6.9.1).
+const WINDOW: RangeInclusive<u64> = 16 * 1024..=1024 * 1024 * 1024;
 const PER_SECOND: RangeInclusive<i64> = 1..=1_000_000;
 
 /// Reads both. `None`: HTTP/1.1 alone, as is the default in the clear.

@@ -221,7 +221,14 @@ impl Stream {
     fn poll_room(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<usize>> {
         let Some(body) = self.body_of_answer() else { return Poll::Ready(Ok(0)) };
         body.reserve_capacity(bytes);
-        match body.poll_capacity(cx) {
+        let room = loop {
+            match body.poll_capacity(cx) {
+                // What was there is gone: a window can shrink.
+                Poll::Ready(Some(Ok(0))) => {}
+                room => break room,
+            }
+        };
+        match room {
             Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room.min(bytes))),
             Poll::Ready(Some(Err(error))) => Poll::Ready(broken(ErrorType::WriteError, error)),
             Poll::Ready(None) => {
