@@ -316,7 +316,7 @@ fn coding(value: &[u8]) -> Result<(), Malformed> {
 }
 
 /// A byte of a token (RFC 9110, 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -5,14 +5,14 @@
 //! that those have: a path, and one `Host`. So everything behind looks in one place.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{CONTENT_LENGTH, COOKIE, HOST},
     request::Parts,
 };
 
 use crate::http1::{
     HeadLimits, Malformed,
-    head::{digits, is_host},
+    head::{digits, is_host, is_token},
 };
 
 /// Bytes that a field counts for beside its name and value (RFC 9113, 6.5.2).
@@ -69,8 +69,10 @@ fn fields(headers: &HeaderMap) -> Result<(), Malformed> {
         let value = value.as_bytes();
         is_blank(value.first()) || is_blank(value.last())
     };
+    // The crate `http` takes quotation marks for names.
+    let is_name = |name: &HeaderName| name.as_str().bytes().all(is_token);
     // RFC 9113, 8.2.1.
-    if headers.values().any(has_blanks) {
+    if headers.values().any(has_blanks) || !headers.keys().all(is_name) {
         return Err(Malformed::Syntax);
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -120,7 +122,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-    use http::{HeaderName, Request};
+    use http::Request;
     use proptest::prelude::*;
 
     use super::*;
@@ -167,6 +169,7 @@ mod tests {
             ("GET",     A, &[("content-length", "1"), ("content-length", "1")],      Malformed::Framing),
             ("GET",     A,                       &[("content-length", "+1")],        Malformed::Framing),
             ("GET",     A,                       &[("content-length", "1, 1")],      Malformed::Framing),
+            ("GET",     A,                       &[("x\"", "a")],                    Malformed::Syntax),
             ("GET",     A,                       &[("x", " a")],                     Malformed::Syntax),
             ("GET",     A,                       &[("x", "a\t")],                    Malformed::Syntax),
             ("GET",     A,                       &many,                              Malformed::TooLarge),
@@ -199,7 +202,7 @@ mod tests {
             authority in "(a\\.example|[a-z0-9.:\\[\\],@-]{0,8})",
             path in "(/|/[ -~]{0,8}|[ -~]{0,8}|\\*)",
             host in prop::option::of("(a\\.example|[ -~]{0,8})"),
-            names in prop::collection::vec("(x|cookie|content-length|expect|te|[a-z_-]{1,5})", 0..4),
+            names in prop::collection::vec("(x|cookie|content-length|expect|te|[a-z_\"!#-]{1,5})", 0..4),
             values in prop::collection::vec("([0-9]{1,3}|[ -~]{0,8})", 4),
         ) {
             let uri = if authority.is_empty() { path } else { format!("http://{authority}{path}") };

@@ -153,6 +153,7 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<u8>, Due)> {
         ("8.2.1", "a name with a space",                    with(&[("x a", "b")]),                                   Connection(PROTOCOL)),
         ("8.2.1", "a name without a letter",                with(&[("", "b")]),                                      Connection(PROTOCOL)),
         ("8.2.1", "a name with a colon",                    with(&[("x:a", "b")]),                                   Connection(PROTOCOL)),
+        ("8.2.1", "a name with a quotation mark",           with(&[("x\"", "b")]),                                   Status(400)),
         ("8.2.1", "a value with a line",                    raw(b"x-a", b"b\r\nx: y"),                               Connection(PROTOCOL)),
         ("8.2.1", "a value with a NUL",                     raw(b"x-a", b"b\0"),                                     Connection(PROTOCOL)),
         ("8.2.1", "a value that begins with a blank",       with(&[("x-a", " b")]),                                  Status(400)),
