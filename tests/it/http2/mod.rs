@@ -483,3 +483,27 @@ fn a_hundred_at_once() {
         assert_eq!(client.receive(stream).unwrap().text(), format!("/{number}"));
     }
 }
+
+/// An upgrade serves what has begun, and sends clients to the new process.
+#[test]
+fn an_upgrade() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::scripted(move |request| match request.target.as_str() {
+        "/slow" => Answer::status(200).body("slow").after(&held),
+        _ => Answer::status(200),
+    });
+    let corsac = listening(&origin, "", EVERYTHING);
+    let mut client = Http2::open(corsac.address());
+    let slow = client.begin(&corsac.get("/slow")).unwrap();
+    origin.await_requests(1);
+    let upgraded = corsac.command(&["upgrade", "--wait", "--socket", "admin.sock"]);
+    assert!(upgraded.status.success());
+    while client.gone().is_none() {
+        client.read_frame().unwrap();
+    }
+    assert_eq!(Http2::open(corsac.address()).send(&corsac.get("/")).status, 200);
+    gate.open();
+    assert_eq!(client.receive(slow).unwrap().text(), "slow");
+    assert_eq!(client.await_end(), End::GoAway(0));
+}
