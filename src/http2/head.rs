@@ -111,7 +111,9 @@ fn join_cookies(headers: &mut HeaderMap) {
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    // Behind the last pair there is nothing, not even a blank.
+    let crumbs: Vec<&[u8]> = crumbs.filter(|crumb| !crumb.is_empty()).collect();
     // Values joined by what a value may have are a value.
     if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, cookie);
@@ -190,6 +192,8 @@ mod tests {
         assert_eq!(head.headers[HOST], "a.example:8443");
         let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+        let empty = settled("GET", "http://a/", &[("cookie", "a=1"), ("cookie", "")]).unwrap();
+        assert_eq!(empty.headers[COOKIE], "a=1");
         let host = settled("GET", "/", &[("host", "a.example")]).unwrap();
         assert_eq!(host.headers[HOST], "a.example");
         assert_eq!(settled("GET", "http://a.example#b", &[]).unwrap().uri, "/");
