@@ -50,8 +50,7 @@ pub(super) fn warn(
     let required = used(listeners, certificates)
         .find(|certificate| auth(certificate).is_some_and(ClientAuth::is_required));
     let Some(certificate) = required else { return };
-    let in_the_clear = |it: &&Listener| it.tls.is_none() && it.redirect_https.is_none();
-    for listener in listeners.iter().filter(in_the_clear) {
+    for listener in listeners.iter().filter(|listener| listener.serves_in_the_clear()) {
         let message = format!(
             "listeners.{} is in the clear: no client can show a certificate there",
             listener.name

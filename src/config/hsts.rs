@@ -13,9 +13,17 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 
 const MAX_AGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(10 * 365 * 24);
 
-/// Reads `true`, `false`, or `{ max_age, subdomains, preload }`: the value of
-/// `Strict-Transport-Security` (RFC 6797, 6.1).
-pub(super) fn read(value: Value<'_>) -> Option<HeaderValue> {
+/// `Strict-Transport-Security` of a service.
+#[derive(Clone, Debug)]
+pub struct Hsts {
+    /// The header's value (RFC 6797, 6.1).
+    pub header: HeaderValue,
+    /// It holds for every host below, too.
+    pub subdomains: bool,
+}
+
+/// Reads `true`, `false`, or `{ max_age, subdomains, preload }`.
+pub(super) fn read(value: Value<'_>) -> Option<Hsts> {
     match value.as_flag() {
         Some(false) => return None,
         Some(true) => return header(YEAR, false, false),
@@ -37,10 +45,13 @@ pub(super) fn read(value: Value<'_>) -> Option<HeaderValue> {
     header(max_age, subdomains, preload)
 }
 
-fn header(max_age: Duration, subdomains: bool, preload: bool) -> Option<HeaderValue> {
+fn header(max_age: Duration, subdomains: bool, preload: bool) -> Option<Hsts> {
     let mut text = format!("max-age={}", max_age.as_secs());
     for (is_set, directive) in [(subdomains, "; includeSubDomains"), (preload, "; preload")] {
         text.push_str(if is_set { directive } else { "" });
     }
-    HeaderValue::try_from(text).ok()
+    let header = HeaderValue::try_from(text).ok()?;
+    // Browsers forget the host, and those below.
+    let subdomains = subdomains && !max_age.is_zero();
+    Some(Hsts { header, subdomains })
 }

@@ -36,6 +36,14 @@ pub struct Listener {
     pub trust_forwarded: Networks,
 }
 
+impl Listener {
+    /// Whether requests are served here that come without TLS, whatever they ask for.
+    #[must_use]
+    pub fn serves_in_the_clear(&self) -> bool {
+        self.tls.is_none() && self.redirect_https.is_none()
+    }
+}
+
 /// Reads every listener. No two may share an address, and there must be one.
 pub(super) fn read<'t>(
     notes: &'t Notes<'t>,

@@ -16,6 +16,7 @@ mod admin;
 mod certificates;
 mod clients;
 mod cors;
+mod cover;
 mod decode;
 mod guard;
 mod headers;
@@ -45,6 +46,7 @@ pub use self::certificates::{Certificate, Tls, TlsVersion};
 pub use self::cors::Cors;
 use self::decode::Reader;
 pub use self::headers::HeaderChanges;
+pub use self::hsts::Hsts;
 pub use self::http2::Http2;
 pub use self::limits::{ClientLimits, Limits};
 pub use self::listeners::Listener;
@@ -229,6 +231,7 @@ fn meaning<'t>(notes: &'t Notes<'t>, mut tables: Tables<'t>) -> Option<Config> {
     let certificates = certificates.into_list();
     if is_sound {
         guard::warn(notes, &listeners, &certificates, &routes);
+        cover::warn(notes, &listeners, &certificates, &services);
     }
     let guard = guard::compile(&listeners, &certificates).map(Arc::new);
     Some(Config {

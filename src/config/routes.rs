@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use super::cors::{Cors, Named};
 use super::decode::{Placed, Reader};
 use super::headers::{self, HeaderChanges};
+use super::hsts::Hsts;
 use super::limits;
 use super::notes::Notes;
 use super::upstreams::Upstreams;
@@ -103,14 +104,14 @@ pub(super) struct FromService<'t> {
     pub(super) service: usize,
     pub(super) name: &'t str,
     /// Never empty, unless a host has an error.
-    pub(super) hosts: Vec<HostPattern>,
+    pub(super) hosts: Vec<(HostPattern, Place)>,
     /// Empty for none. `None`: it has an error, so that no whole path is known.
     pub(super) prefix: Option<&'t str>,
     pub(super) upstream: Option<usize>,
     /// The service has an upstream, if only one that does not exist.
     pub(super) has_upstream: bool,
     pub(super) cors: Option<Arc<Cors>>,
-    pub(super) hsts: Option<HeaderValue>,
+    pub(super) hsts: Option<Hsts>,
     /// The limit on bodies, for routes that say nothing else.
     pub(super) body_limit: Option<u64>,
 }
@@ -151,7 +152,7 @@ pub(super) fn read<'t>(
         action: action?,
         cors,
         headers: headers.unwrap_or_default(),
-        hsts: service.hsts.clone(),
+        hsts: service.hsts.as_ref().map(|hsts| hsts.header.clone()),
         body_limit,
     })
 }
@@ -197,7 +198,7 @@ fn path_below(notes: &Notes<'_>, prefix: Option<&str>, path: Placed<&str>) -> Op
 }
 
 fn patterns(
-    hosts: &[HostPattern],
+    hosts: &[(HostPattern, Place)],
     paths: &[Path],
     priority: i64,
     predicates: &Predicates,
@@ -208,7 +209,7 @@ fn patterns(
         priority,
         predicates: predicates.clone(),
     };
-    paths.iter().flat_map(|path| hosts.iter().map(move |host| pattern(host, path))).collect()
+    paths.iter().flat_map(|path| hosts.iter().map(move |(host, _)| pattern(host, path))).collect()
 }
 
 fn predicates(table: &mut Reader<'_>) -> Predicates {

@@ -2,7 +2,7 @@
 
 use super::cors::Named;
 use super::decode::{Placed, Reader};
-use super::hsts;
+use super::hsts::{self, Hsts};
 use super::notes::Notes;
 use super::routes::{self, FromService, Route, pattern_error};
 use super::tables::Tables;
@@ -17,6 +17,10 @@ pub struct Service {
     pub name: Box<str>,
     /// Where its table starts.
     pub place: Place,
+    /// `hosts`, and where each stands.
+    pub hosts: Vec<(HostPattern, Place)>,
+    /// `hsts`.
+    pub hsts: Option<Hsts>,
 }
 
 /// Reads every service and its routes.
@@ -34,7 +38,12 @@ pub(super) fn read<'t>(
         let inherited = inherited(services.len(), &mut table, upstreams, named, body_limit);
         // Without what it lacks, a route may seem to match what it does not.
         let intact = notes.errors() == errors;
-        services.push(Service { name: table.key.into(), place: table.place });
+        services.push(Service {
+            name: table.key.into(),
+            place: table.place,
+            hosts: inherited.hosts.clone(),
+            hsts: inherited.hsts.clone(),
+        });
         let routes = table.named("routes");
         warn_of_no_routes(&mut table, &routes);
         table.finish();
@@ -62,8 +71,11 @@ fn inherited<'t>(
 ) -> FromService<'t> {
     let notes = table.notes;
     let hosts = match table.texts("hosts") {
-        Some(hosts) => hosts.into_iter().filter_map(|text| host(notes, text)).collect(),
-        None => vec![HostPattern::Any],
+        Some(hosts) => {
+            let host = |text: Placed<&str>| Some((host(notes, text)?, text.place));
+            hosts.into_iter().filter_map(host).collect()
+        }
+        None => vec![(HostPattern::Any, table.place)],
     };
     let prefix = match table.value("prefix") {
         Some(value) => value.text().and_then(|text| prefix(notes, text)),

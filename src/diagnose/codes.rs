@@ -107,9 +107,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("W401", "a certificate that is expired, or not valid yet"),
     ("W402", "a certificate that expires soon"),
     ("W403", "certificates of a chain that are out of order"),
+    ("W404", "a host that no certificate covers"),
     ("W405", "a key file that anyone can read"),
     ("W406", "a certificate that no listener uses"),
     ("W407", "a listener in the clear beside certificates that clients must have"),
+    ("W408", "a host in the clear, below one whose hsts is for subdomains"),
     ("W409", "hops that are trusted, and debug clients at the same time"),
     ("W412", "a policy whose preflights never come"),
     // Listeners and process.

@@ -53,7 +53,7 @@ pub fn diff(before: &Config, after: &Config) -> Diff {
         looked_for: _,
     } = after;
     // A service is its routes: what else it says, they have by now.
-    let _ = services.first().map(|Service { name: _, place: _ }| ());
+    let _ = services.first().map(|Service { name: _, place: _, hosts: _, hsts: _ }| ());
     let mut changes = routes::compare(before, after);
     changes.extend(process::compare(before, after));
     Diff { changes }
