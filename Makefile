@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
-  loadtest-reload loadtest-upgrade loadtest-hold loadtest-deps bare-release bare-release-pgo deny release \
+  loadtest-reload loadtest-upgrade loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny release \
   release-pgo pgo-deps deb tarball test-clients test-systemd test-packages debug cargo-deb deps
 
 help:
@@ -17,12 +17,14 @@ help:
 	@echo "make bench    the benches of the core"
 	@echo "make guard    instructions and allocations against what is committed"
 	@echo "make fuzz     every fuzz target for FUZZ_SECONDS (default 60) each"
-	@echo "make loadtest  corsac under load, beside other proxies and itself: 20 minutes, and its builds"
+	@echo "make loadtest  corsac under load, beside other proxies and itself: 30 minutes, and its builds"
 	@echo "make loadtest-quick   a part of it, on plain builds: three minutes"
 	@echo "make loadtest-builds  what a profile-guided build gives: ten minutes"
 	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
 	@echo "make loadtest-reload  what a reload costs, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail or are given up"
+	@echo "make loadtest-hold    thousands of hostile clients beside an honest one: 18 minutes"
+	@echo "make loadtest-soak    every attack at once beside honest clients, for SOAK_SECONDS (default 600)"
 	@echo "make deny     licences, bans and sources of the dependencies"
 	@echo "make release  target/release/corsac, optimised"
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
@@ -129,9 +131,17 @@ loadtest-upgrade: release
 
 # Clients that hold what they get, beside an honest one.
 loadtest-hold: release
-	@scripts/install-deps haproxy
+	@scripts/install-deps haproxy openssl
 	@python3 -m unittest discover --quiet --start-directory loadtest
 	loadtest/hold.py --corsac $(call BUILT,release)/corsac --out $(LOADTEST)/hold.json $(LOADTEST_ARGS)
+
+# Every attack that is known, for a long time, beside honest clients.
+SOAK_SECONDS ?= 600
+loadtest-soak: release
+	@scripts/install-deps openssl
+	@python3 -m unittest discover --quiet --start-directory loadtest
+	loadtest/soak.py --corsac $(call BUILT,release)/corsac --seconds $(SOAK_SECONDS) \
+	  --out $(LOADTEST)/soak.json $(LOADTEST_ARGS)
 
 loadtest-deps: deps
 	@scripts/install-peers $(LOADTEST)/venv
@@ -157,7 +167,7 @@ release-pgo: pgo-deps
 	scripts/release-pgo corsac $(CARGO_TARGET_DIR)/release-pgo $(PROFILE)
 
 pgo-deps: deps
-	@scripts/install-deps wrk llvm-profdata-19=llvm-19
+	@scripts/install-deps wrk h2load=nghttp2-client openssl llvm-profdata-19=llvm-19
 
 # What is made of a binary: packages, below a folder that stands for `target`.
 PACKAGES = $(CARGO_TARGET_DIR)/packages

@@ -63,7 +63,7 @@ def disagreements(kind, scenario, probe, status, fields, body):
 def check(proxy, scenario):
     """Fails where an answer is not the one that is due."""
     for probe in scenario.probes:
-        answer = proxy.ask(probe.method, probe.path, probe.headers, probe.body)
+        answer = proxy.ask(probe.method, probe.path, probe.headers, probe.body, scenario.ask.http2)
         found = disagreements(proxy.kind.name, scenario.name, probe, *answer)
         if found:
             raise Failed(
@@ -76,20 +76,20 @@ def check_forwarding(proxy):
     """Fails where the origin is not told what it must be, or is connected to anew for each request."""
     answers = [proxy.ask("GET", "/seen")[2].decode() for _ in range(2)]
     for answer in answers:
-        if wrong := untold(proxy.kind.name, f"127.0.0.1:{proxy.port}", answer):
+        if wrong := untold(proxy.kind.name, *proxy.base().split("://"), answer):
             raise Failed(f"{proxy.kind.name} tells the origin {answer!r}: {wrong}")
     if int(answers[1].rpartition("|")[2]) < 2:
         raise Failed(f"{proxy.kind.name} does not keep its connection to the origin")
 
 
-def untold(kind, host, answer):
+def untold(kind, scheme, host, answer):
     """What the origin was not told as it must be: client, scheme, host, and `Host` itself."""
-    client, scheme, forwarded_host, own_host, _ = answer.split("|")
+    client, forwarded_scheme, forwarded_host, own_host, _ = answer.split("|")
     if own_host != host:
         return f"`Host` is not {host}"
     if kind in UNTOLD:
-        return "it is known to tell nothing" if client or scheme or forwarded_host else ""
+        return "it is known to tell nothing" if client or forwarded_scheme or forwarded_host else ""
     # Some address: for a client of the same machine, Envoy takes another one of its own.
-    if not client or (scheme, forwarded_host) != ("http", host):
+    if not client or (forwarded_scheme, forwarded_host) != (scheme, host):
         return "`X-Forwarded-For`, `-Proto` or `-Host` are not as they must be"
     return ""

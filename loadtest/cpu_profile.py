@@ -57,12 +57,11 @@ class Profiler:
         self.folder = pathlib.Path(folder)
         self.tools = tools
         self.core, self.other = str(cores[0]), str(cores[-1])
-        self.bench = Bench(tools.path("wrk"), self.other)
+        self.bench = Bench(tools, self.other)
         self.units, self.how = events()
 
     def profile(self, name, scenario, origin):
         """Of each program, units for all its requests: by event, by group and by place in the source."""
-        ask = (scenario.script, scenario.arguments, scenario.path, scenario.connections)
         found = {kind.name: self.nothing() for kind in PROGRAMS}
         with contextlib.ExitStack() as held:
             proxies = []
@@ -70,10 +69,10 @@ class Profiler:
                 folder = self.folder / f"{name}-{kind.slug}"
                 proxies.append(Proxy(kind, folder, self.tools, self.core, origin, scenario.settings))
                 held.callback(proxies[-1].stop)
-                self.bench.warm_up(proxies[-1], 0, *ask)
+                self.bench.warm_up(scenario.ask, proxies[-1])
             for _ in range(TURNS):
                 for proxy in proxies:
-                    self.sample(proxy, ask, found[proxy.kind.name])
+                    self.sample(proxy, scenario.ask, found[proxy.kind.name])
         return found
 
     def nothing(self):
@@ -86,7 +85,7 @@ class Profiler:
         data = self.folder / "perf.data"
         [pid] = proxy.pids()
         record = ["perf", "record", "-q", "-e", ",".join(self.units), *self.how, "-o", data, "-p", str(pid), "--"]
-        found["requests"] += self.bench.load(proxy, SECONDS, *ask, under=record)["requests"]
+        found["requests"] += self.bench.load(ask, proxy, SECONDS, record)["requests"]
         base, binary = load_address(pid, proxy.binary), proxy.binary
         counts = collections.Counter(samples(data))
         frames = symbolised(binary, sorted({ip - base for _, ip, _, dso in counts if dso == binary}))

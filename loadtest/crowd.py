@@ -7,13 +7,19 @@ import pathlib
 import re
 import select
 import socket
+import ssl
 import sys
 import time
+
+import frames
+from proxies import trusting
 
 # Clients of one source address: far fewer than the ports that the system lends to one.
 CLIENTS_PER_ADDRESS = 1_000
 CONNECTS_A_SECOND = 3_000
 CONNECT_LIMIT_S = 60
+# How many are amid a handshake: more would wait for this thread, and not for the proxy.
+SHAKING_MAX = 128
 # What a client takes into its kernel: little, as of a phone on a bad line.
 RECEIVE_BUFFER = 4_096
 # The segments of Ethernet. Loopback's have 64 KiB, and the kernel would take megabytes from the proxy.
@@ -33,17 +39,31 @@ class Behaviour:
     # A byte each second; none: silence.
     drips: bytes = b""
     reads: bool = True
+    # What they agree on over TLS before, "http/1.1" or "h2"; none: what they send is sent as it is.
+    protocol: str | None = None
+    # Whether a limit is from the connection on, and not from the handshake's end.
+    from_connected: bool = False
 
 
 class Client:
-    __slots__ = ("address", "begun", "ended", "how", "status", "stream", "unsent", "wanted")
+    __slots__ = (
+        "address", "begun", "connected", "ended", "how", "incoming", "outgoing", "reader", "status", "stream", "tls",
+        "unsent", "wanted",
+    )
 
     def __init__(self, stream):
         self.stream = stream
         self.unsent = b""
         self.wanted = select.EPOLLOUT
-        # As /proc/net/tcp has it; when it was connected; when and how it was ended; what it was answered.
-        self.address = self.begun = self.ended = self.how = self.status = None
+        # As /proc/net/tcp has it; when it was connected, and its handshake done; when and how it was ended;
+        # what it was answered.
+        self.address = self.connected = self.begun = self.ended = self.how = self.status = None
+        self.tls = self.incoming = self.outgoing = self.reader = None
+
+    def shaken(self, context):
+        """Its side of TLS, over bytes that it sends and receives itself."""
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing)
 
 
 class Crowd:
@@ -59,6 +79,7 @@ class Crowd:
         self.connecting = 0
         self.drips = collections.deque()
         self.epoll = select.epoll()
+        self.context = trusting(behaviour.protocol) if behaviour.protocol else None
 
     def close(self):
         for client in self.by_descriptor.values():
@@ -79,13 +100,13 @@ class Crowd:
             client = self.by_descriptor.get(descriptor)
             if client is None:
                 continue
-            if events & select.EPOLLOUT and client.begun is None:
-                self._begin(client)
+            if events & select.EPOLLOUT and client.connected is None:
+                self._connected(client)
             elif events & select.EPOLLOUT:
                 self._send(client)
-            elif events & (select.EPOLLERR | select.EPOLLHUP) and not self.behaviour.reads:
+            elif events & (select.EPOLLERR | select.EPOLLHUP) and not self._reads(client):
                 self._end(client, "reset")
-            elif events & select.EPOLLRDHUP and not self.behaviour.reads:
+            elif events & select.EPOLLRDHUP and not self._reads(client):
                 self._end(client, "closed")
             else:
                 self._read(client)
@@ -93,7 +114,7 @@ class Crowd:
 
     def _connect_due(self):
         due = min(self.count, int((time.monotonic() - self.start) * CONNECTS_A_SECOND) + 1)
-        while len(self.clients) < due:
+        while len(self.clients) < due and not (self.context and self.connecting >= SHAKING_MAX):
             client = Client(socket.socket())
             stream = client.stream
             stream.setblocking(False)
@@ -108,17 +129,48 @@ class Crowd:
             if stream.connect_ex(self.target) not in (0, errno.EINPROGRESS):
                 self._end(client, "not connected")
 
-    def _begin(self, client):
+    def _connected(self, client):
         if client.stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._end(client, "not connected")
             return
-        self.connecting -= 1
-        client.begun = time.monotonic()
+        client.connected = time.monotonic()
         client.address = table_address(*client.stream.getsockname())
-        client.unsent = self.behaviour.opening
+        if self.context:
+            client.shaken(self.context)
+            self._shake(client)
+        else:
+            self._begin(client)
+
+    def _shake(self, client):
+        try:
+            client.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            client.unsent += client.outgoing.read()
+            self._send(client)
+        except ssl.SSLError:
+            self._end(client, "refused")
+        else:
+            if self.behaviour.protocol == "h2":
+                client.reader = frames.Reader()
+            self._begin(client)
+
+    def _begin(self, client):
+        self.connecting -= 1
+        client.begun = client.connected if self.behaviour.from_connected else time.monotonic()
         if self.behaviour.drips:
-            self.drips.append((client.begun + 1, client))
+            self.drips.append((time.monotonic() + 1, client))
+        self._say(client, self.behaviour.opening)
+
+    def _say(self, client, words):
+        if client.tls:
+            if words:
+                client.tls.write(words)
+            words = client.outgoing.read()
+        client.unsent += words
         self._send(client)
+
+    def _reads(self, client):
+        return self.behaviour.reads or client.begun is None
 
     def _send(self, client):
         try:
@@ -129,7 +181,7 @@ class Crowd:
         except OSError:
             # An answer may have come before the end did.
             client.unsent = b""
-        wanted = READABLE if self.behaviour.reads else select.EPOLLRDHUP
+        wanted = READABLE if self._reads(client) else select.EPOLLRDHUP
         wanted |= select.EPOLLOUT if client.unsent else 0
         if wanted != client.wanted:
             client.wanted = wanted
@@ -142,8 +194,7 @@ class Crowd:
             if client.ended is None:
                 self.drips.append((due + 1, client))
                 if not client.unsent:
-                    client.unsent = self.behaviour.drips
-                    self._send(client)
+                    self._say(client, self.behaviour.drips)
 
     def _read(self, client):
         try:
@@ -155,8 +206,29 @@ class Crowd:
             return
         if not answer:
             self._end(client, "closed")
-        elif client.status is None:
+            return
+        if client.tls:
+            client.incoming.write(answer)
+            if client.begun is None:
+                self._shake(client)
+                return
+            answer = decrypted(client.tls)
+        if client.reader:
+            self._read_frames(client, answer)
+        elif answer and client.status is None:
             client.status = status_of(answer)
+
+    def _read_frames(self, client, answer):
+        for kind, flags, _, payload in client.reader.frames(answer):
+            if kind == frames.SETTINGS and not flags & frames.ACK and not self.behaviour.drips:
+                # Amid a frame there is no room for it.
+                self._say(client, frames.frame(frames.SETTINGS, frames.ACK))
+            elif kind == frames.RST_STREAM:
+                client.status = f"RST_STREAM {int.from_bytes(payload)}"
+                self._end(client, "stream ended")
+                return
+            elif kind == frames.GOAWAY:
+                client.status = f"GOAWAY {int.from_bytes(payload[4:8])}"
 
     def _end(self, client, how):
         if client.begun is None:
@@ -170,6 +242,26 @@ class Crowd:
         for client in list(self.by_descriptor.values()):
             if client.begun is not None and client.address not in held:
                 self._end(client, "closed")
+
+
+def decrypted(tls):
+    """What has come that can be read; nothing after the other side's last word."""
+    plain = b""
+    try:
+        while more := tls.read(16_384):
+            plain += more
+    except ssl.SSLError:
+        pass
+    return plain
+
+
+def client_hello():
+    """The first bytes of a client of TLS."""
+    outgoing = ssl.MemoryBIO()
+    try:
+        trusting().wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
 
 
 def source_address(number):

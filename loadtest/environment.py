@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import re
+import ssl
 import subprocess
 import time
 
@@ -18,6 +19,7 @@ VERSIONS = {
     "Traefik": ["version"],
     "Caddy": ["version"],
     "wrk": ["-v"],
+    "h2load": ["--version"],
 }
 
 
@@ -33,7 +35,7 @@ def programs(args):
     return {kind.binary: vars(args)[kind.binary.replace("-", "_")] for kind in OWN}
 
 
-def describe(tools, kinds, helpers=("wrk", "nginx")):
+def describe(tools, kinds, helpers=("wrk", "h2load", "nginx")):
     """The machine, the versions, the builds, and what else ran before the run began.
 
     `helpers` are who asks, and the origin.
@@ -46,7 +48,9 @@ def describe(tools, kinds, helpers=("wrk", "nginx")):
         "kernel": platform.release(),
         "others_busy": _busy_cores(),
         "versions": {name: _version(tools, name) for name in VERSIONS if name in [*names, *helpers]}
-        | ({"Pingora": _pingora_version()} if "bare Pingora" in names else {}),
+        | ({"Pingora": _pingora_version()} if "bare Pingora" in names else {})
+        # Of the clients that are written in Python.
+        | {"OpenSSL": ssl.OPENSSL_VERSION.split()[1]},
         "builds": {kind.name: _build(tools, kind) for kind in kinds if kind in OWN},
         "programs": {kind.name: _sha256(tools.path(kind.binary)) for kind in kinds},
         "commit": _commit(),

@@ -26,8 +26,9 @@ import time
 
 import descriptors
 import environment
+import frames
 import hold_report
-from crowd import Behaviour, Crowd, ends, held_connections, status_of
+from crowd import Behaviour, Crowd, client_hello, ends, held_connections, status_of
 from honest import Honest, latency
 from proxies import APP, CORSAC, KINDS, ORIGIN, Failed, Proxy, Settings, Tools, free_port, prepare_process
 from report import write_between_markers
@@ -39,6 +40,12 @@ BODY_BYTES = 16 << 10
 HEAD = b"GET / HTTP/1.1\r\nHost: edge.example\r\nX-Filler: "
 UPLOAD = b"POST /upload HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 1000000\r\n\r\n"
 CHUNKED = b"POST /upload HTTP/1.1\r\nHost: edge.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+HTTP2 = frames.PREFACE + frames.settings()
+# A frame of a head's first part: of 16,000 bytes, of which most are one value's that comes later.
+HTTP2_HEAD = frames.frame(
+    frames.HEADERS, frames.END_STREAM, 1, (frames.request() + b"\0" + frames.text("x-filler")
+    + frames.number(15_000, 7)).ljust(16_000, b"x"))
+HTTP2_SHUT = frames.PREFACE + frames.settings(INITIAL_WINDOW_SIZE=0) + frames.get(1, "/large")
 CHUNKS = 1_000_000
 CHUNK_ROUNDS = 3
 CHUNKS_LIMIT_S = 60
@@ -60,6 +67,11 @@ class Scenario:
     status: int | None  # what they are told before
     kib_each: float  # at the most, of the proxy's own memory
     peers: bool = True  # whether they have such a limit
+    protocol: str | None = None  # of the honest client over TLS; none: in the clear
+
+    def limit_s(self, limit):
+        """What ends them, in s, where limits of time are `limit`: over TLS a crowd takes longer to come."""
+        return RATE_WINDOW_S if self.key == "body_rate" else limit * (2 if self.protocol else 1)
 
 
 SCENARIOS = [
@@ -72,6 +84,21 @@ SCENARIOS = [
         UPLOAD + BODY_BYTES * b"x"), 3_000, "body_idle", 408, 32),
     Scenario("rate", "send 16 KiB of a body, then a byte a second", Behaviour(
         UPLOAD + BODY_BYTES * b"x", b"x"), 3_000, "body_rate", 408, 32, peers=False),
+    Scenario("tls-handshake", "send a part of a handshake, then a byte a second", Behaviour(
+        client_hello()[:100], b"\0"), 10_000, "handshake", None, 24, protocol="http/1.1"),
+    Scenario("tls-head", "send 1 KiB of a head over TLS, then a byte a second", Behaviour(
+        HEAD.ljust(HEAD_BYTES, b"x"), b"x", protocol="http/1.1"),
+        10_000, "head", 408, 24 + HEAD_BYTES / 1024 + 8, protocol="http/1.1"),
+    Scenario("tls-unread", "ask for 64 MiB over TLS and do not read", Behaviour(
+        b"GET /large HTTP/1.1\r\nHost: edge.example\r\n\r\n", reads=False, protocol="http/1.1"),
+        1_000, "send", None, 24 + 128, protocol="http/1.1"),
+    Scenario("h2-handshake", "agree on HTTP/2 and send nothing", Behaviour(
+        protocol="h2", from_connected=True), 10_000, "handshake", None, 40, protocol="h2"),
+    Scenario("h2-head", "send 1 KiB of a head of HTTP/2, then a byte a second", Behaviour(
+        HTTP2 + HTTP2_HEAD[:HEAD_BYTES], b"x", protocol="h2"),
+        10_000, "head", None, 40 + HEAD_BYTES / 1024 + 8, protocol="h2"),
+    Scenario("h2-window", "ask for 64 MiB by HTTP/2 and keep the window shut", Behaviour(
+        HTTP2_SHUT, protocol="h2"), 1_000, "send", None, 40 + 128, protocol="h2"),
 ]
 HOLD_CORSAC = dataclasses.replace(
     CORSAC, arguments=["run", "--config", "hold-corsac.toml"], templates=["hold-corsac.toml"])
@@ -106,7 +133,7 @@ class HoldProxy(Proxy):
 
 def limit_lines(seconds):
     """The limits of a run, as keys of corsac's `[limits]`."""
-    times = {key: f'{key} = "{seconds}s"' for key in ("head", "idle", "body_idle", "send")}
+    times = {key: f'{key} = "{seconds}s"' for key in ("handshake", "head", "idle", "body_idle", "send")}
     return times | {"body_rate": 'body_rate = "1KiB"'}
 
 
@@ -178,8 +205,13 @@ class Hold:
 
     def scenario(self, scenario, kind):
         count = max(1, round(scenario.clients * self.args.share))
-        with self.proxy(kind) as (proxy, _):
-            honest = Honest(proxy.port, self.other)
+        limit = scenario.limit_s(self.args.limit)
+        # A least rate has its own time: the other limits are those of the run.
+        time_limit = self.args.limit if scenario.key == "body_rate" else limit
+        lines = {key: line for key, line in limit_lines(time_limit).items() if key in self.known}
+        changed = {"limit_s": time_limit, "limits": tuple(lines.values()), "tls": bool(scenario.protocol)}
+        with self.proxy(kind, **changed) as (proxy, _):
+            honest = Honest(proxy.port, self.other, scenario.protocol)
             crowd = None
             try:
                 time.sleep(self.args.before)
@@ -196,7 +228,7 @@ class Hold:
         before = latency(asked, crowd.start - self.args.before + 1, crowd.start)
         return ends(crowd.clients) | {
             "clients": count,
-            "limit_s": self._limit(scenario),
+            "limit_s": limit,
             "kib_each": (peak["memory"] - memory) / most,
             "socket_kib_each": (peak["sockets"] - sockets) / most,
             "cpu": cpu / 1e9 / (end - crowd.start),
@@ -206,9 +238,6 @@ class Hold:
             "during": latency(asked, peak["settled"], end),
         }
 
-    def _limit(self, scenario):
-        return RATE_WINDOW_S if scenario.key == "body_rate" else self.args.limit
-
     def _hold(self, scenario, kind, proxy, crowd):
         """Until all are ended, or a good while after they should be.
 
@@ -216,7 +245,7 @@ class Hold:
         """
         peak = {"memory": 0, "sockets": 0, "connections": 0, "settled": None}
         # Who cannot be ended for want of a key is not waited for as long.
-        lasts = self._limit(scenario) if kind is not HOLD_CORSAC or scenario.key in self.known else self.args.limit
+        lasts = scenario.limit_s(self.args.limit) if kind is not HOLD_CORSAC or scenario.key in self.known else self.args.limit
         end = crowd.start + max(2 * lasts, hold_report.latest_s(lasts)) + PATIENCE_S
         look = crowd.start + 1
         while time.monotonic() < end and not (crowd.all_begun() and not crowd.open()):

@@ -1,4 +1,4 @@
-"""One measurement: wrk in front, the kernel's clocks for CPU, and what is made of many."""
+"""One measurement: who asks, the kernel's clocks for CPU, and what is made of many."""
 
 import concurrent.futures
 import contextlib
@@ -7,61 +7,45 @@ import math
 import re
 import shutil
 import socket
+import ssl
 import statistics
 import subprocess
 import tempfile
 import time
 
-from proxies import APP, HERE, Failed
+import frames
+from asking import Wrk
+from proxies import APP, Failed, trusting
 
 RELOAD_LIMIT_S = 30
-# What wrk may take beyond its time.
-WRK_LATE_S = 30
+# What who asks may take beyond its time.
+LATE_S = 30
 # For each route. Of routes asked for at random, e^-5 = 0.7 % are left out by five times their number.
 WARM_UP_REQUESTS = 5
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
-
-
-def parse_wrk(text):
-    """What wrk has printed: requests, seconds, percentiles in ms, and how many failed."""
-    done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", text)
-    if not done:
-        raise Failed(f"wrk says no figures:\n{text}")
-    percentiles = {
-        f"p{percent}_ms": float(number) * _UNITS[unit]
-        for percent, number, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)\b", text, re.M)
-    }
-    failed = [int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text)]
-    for line in re.findall(r"Socket errors: (.*)", text):
-        failed += map(int, re.findall(r"\d+", line))
-    return {
-        "requests": int(done[1]),
-        "seconds": float(done[2]) * _UNITS[done[3]] / 1e3,
-        **percentiles,
-        "failed": sum(failed),
-    }
 
 
 class Bench:
-    """Who asks: wrk, on the cores that it has."""
+    """Where who asks is run: on these cores."""
 
-    def __init__(self, wrk, cores):
-        self.command = ["taskset", "-c", cores, wrk, "-t1", "--latency"]
+    def __init__(self, tools, cores):
+        self.tools = tools
+        self.command = ["taskset", "-c", cores]
 
-    def wrk(self, port, seconds, script, arguments=(), path="/", connections=64, under=()):
-        """`seconds` of a closed loop against `port`; `under` is what runs wrk."""
-        ran = subprocess.run(
-            [*under, *self.command, f"-c{connections}", f"-d{max(1, round(seconds))}s",
-             "-s", HERE / "wrk" / script, f"http://127.0.0.1:{port}{path}", "--", *arguments],
-            capture_output=True, text=True, check=True, timeout=seconds + WRK_LATE_S,
-        )
-        return parse_wrk(ran.stdout)
+    def run(self, ask, proxy, seconds, under=()):
+        """`seconds` of `ask`, a closed loop, against `proxy`; `under` is what runs who asks."""
+        with tempfile.NamedTemporaryFile("r") as log:
+            command = ask.command(self.tools.path(ask.program), proxy.base(), seconds, log.name)
+            ran = subprocess.run(
+                [*under, *self.command, *command],
+                capture_output=True, text=True, check=True, timeout=seconds + LATE_S,
+            )
+            return ask.figures(ran.stdout, log.read())
 
-    def load(self, proxy, seconds, script, arguments=(), path="/", connections=64, under=()):
-        """The same against a proxy, with what it cost the proxy."""
+    def load(self, ask, proxy, seconds, under=()):
+        """The same, with what it cost the proxy."""
         proxy.forget_log()
         cpu = proxy.cpu_ns()
-        sample = self.wrk(proxy.port, seconds, script, arguments, path, connections, under)
+        sample = self.run(ask, proxy, seconds, under)
         cpu = proxy.cpu_ns() - cpu
         logged = proxy.logged_bytes()
         proxy.forget_log()
@@ -69,46 +53,47 @@ class Bench:
         return sample | {
             "rps": sample["requests"] / sample["seconds"],
             "cpu_us": cpu / 1e3 / requests,
-            # Of one core: below 1, the proxy has waited for the origin or for wrk.
+            # Of one core: below 1, the proxy has waited for the origin or for who asks.
             "busy": cpu / 1e9 / sample["seconds"],
             "memory_kib": proxy.memory_kib(),
             "logged_bytes": logged / requests,
         }
 
-    def load_counted(self, proxy, seconds, script, arguments=(), path="/", connections=64):
+    def load_counted(self, ask, proxy, seconds):
         """The same, with the proxy's instructions for each request, the kernel's included, if there is perf.
 
         Other work on the machine changes them less than time. Counting costs a little itself, so this
         is for comparing a proxy with itself.
         """
-        ask = (proxy, seconds, script, arguments, path, connections)
         if not shutil.which("perf"):
-            return self.load(*ask)
+            return self.load(ask, proxy, seconds)
         with tempfile.NamedTemporaryFile("r") as counts:
             pids = ",".join(map(str, proxy.pids()))
             perf = ["perf", "stat", "-x,", "-o", counts.name, "-e", "instructions", "-p", pids, "--"]
-            sample = self.load(*ask, under=perf)
+            sample = self.load(ask, proxy, seconds, under=perf)
             # Where the machine does not count, it says so instead of a number.
             found = re.search(r"^(\d+),,instructions", counts.read(), re.M)
         return sample | ({"instructions": int(found[1]) / max(1, sample["requests"])} if found else {})
 
-    def warm_up(self, proxy, routes, script, arguments=(), path="/", connections=64):
+    def warm_up(self, ask, proxy, routes=0):
         """At least 1 s, and until nearly every route was asked for: its first request costs more."""
         requests = 0
         while requests <= WARM_UP_REQUESTS * routes:
-            requests += self.wrk(proxy.port, 1, script, arguments, path, connections)["requests"]
+            requests += self.run(ask, proxy, 1)["requests"]
 
 
-def idle_connections(proxy, count):
+def idle_connections(proxy, count, http2=False):
     """Resident memory before and with `count` connections, each of which has had one answer."""
-    request = b"GET / HTTP/1.1\r\nHost: idle.example\r\nOrigin: https://app.example.com\r\n\r\n"
+    tls = trusting("h2" if http2 else "http/1.1")
     before = proxy.memory_kib()
     with contextlib.ExitStack() as held:
         streams = []
         for _ in range(count):
-            stream = held.enter_context(socket.create_connection(("127.0.0.1", proxy.port), timeout=10))
-            stream.sendall(request)
-            if not _read_answer(stream):
+            stream = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+            if proxy.tls:
+                stream = tls.wrap_socket(stream)
+            held.callback(stream.close)
+            if not (frames.Http2(stream).ask(origin=APP) if http2 else _ask(stream)):
                 break
             streams.append(stream)
         after = proxy.memory_kib()
@@ -124,8 +109,9 @@ def idle_connections(proxy, count):
     }
 
 
-def _read_answer(stream):
+def _ask(stream):
     """Whether a whole answer came: of the origin's, all arrives within a few reads."""
+    stream.sendall(b"GET / HTTP/1.1\r\nHost: idle.example\r\nOrigin: https://app.example.com\r\n\r\n")
     answer = b""
     while not answer.endswith(b"hello, hello, hello\n"):
         more = stream.recv(4096)
@@ -137,8 +123,11 @@ def _read_answer(stream):
 
 def _is_open(stream):
     try:
-        return stream.recv(1) != b""
-    except BlockingIOError:
+        # Frames may wait that nobody was to answer.
+        while stream.recv(4096):
+            pass
+        return False
+    except (BlockingIOError, ssl.SSLWantReadError):
         return True
     except OSError:
         return False
@@ -194,10 +183,10 @@ def reload_under_load(bench, proxy, settings, seconds, connections=64):
     `settings` are the new ones; they must have another `max_age`, by which it is seen that
     they are served.
     """
-    ask = {"script": "get.lua", "arguments": [APP], "path": "/api/r1/7", "connections": connections}
-    before = bench.wrk(proxy.port, seconds, **ask)
+    ask = Wrk("get.lua", (APP,), "/api/r1/7", connections)
+    before = bench.run(ask, proxy, seconds)
     with concurrent.futures.ThreadPoolExecutor() as aside:
-        during = aside.submit(bench.wrk, proxy.port, seconds, **ask)
+        during = aside.submit(bench.run, ask, proxy, seconds)
         time.sleep(seconds / 3)
         start = time.monotonic()
         proxy.reload(settings)

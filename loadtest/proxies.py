@@ -5,6 +5,7 @@ lines stands alone on its line and takes that line's indentation.
 """
 
 import dataclasses
+import functools
 import http.client
 import os
 import pathlib
@@ -13,8 +14,10 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -39,6 +42,7 @@ class Settings:
     origins: int = 1  # listed; one of them is `APP`, unless there are more
     max_age: int = 600  # in seconds
     log: bool = False  # whether there is an access log, in a file
+    tls: bool = False  # whether it speaks TLS, and HTTP/2 to who wants it
     # Of corsac alone:
     cors: bool = True
     threads: int = 1
@@ -65,6 +69,8 @@ class Kind:
     # Its access log: in the file at this path, or none.
     log: Callable[[pathlib.Path | None], str] = lambda path: ""
     logs_to_stdout: bool = False
+    # What stands for these names of a template, or of `arguments`, where it speaks TLS; otherwise nothing does.
+    tls: dict[str, str] = dataclasses.field(default_factory=dict)
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     # What makes it read its files again; None: a file that is replaced does.
     reload: Callable[["Proxy"], None] | None = None
@@ -181,6 +187,31 @@ def _caddy_log(path):
     return f"log {{\n\toutput file {path} {{\n\t\troll_disabled\n\t}}\n}}" if path else ""
 
 
+_ENVOY_TLS = """transport_socket:
+  name: envoy.transport_sockets.tls
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+    common_tls_context:
+      alpn_protocols: [h2, http/1.1]
+      tls_certificates:
+        - certificate_chain: { filename: "@DIR@/cert.pem" }
+          private_key: { filename: "@DIR@/key.pem" }"""
+
+
+@functools.cache
+def certificate():
+    """A certificate for P-256 and its key, in PEM, of this run's own: the same for all proxies."""
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = pathlib.Path(folder, "cert.pem"), pathlib.Path(folder, "key.pem")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "30", "-subj", "/CN=edge.example", "-addext", "subjectAltName=DNS:edge.example,IP:127.0.0.1",
+             "-keyout", key, "-out", cert],
+            check=True, capture_output=True,
+        )
+        return cert.read_text(), key.read_text()
+
+
 def _run(proxy, *arguments):
     subprocess.run(
         [proxy.binary, *arguments],
@@ -191,9 +222,13 @@ def _run(proxy, *arguments):
 CORSAC = Kind(
     "corsac", "corsac", ["run", "--config", "corsac.toml"], ["corsac.toml"],
     origins=_quoted, routes=_corsac_routes, log=_corsac_log,
+    tls={"TLS": 'tls = { cert = "cert.pem", key = "key.pem" }'},
     reload=lambda proxy: _run(proxy, "reload", "--wait", "--socket", "admin.sock"),
 )
-BARE = Kind("bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@"], reloads=False)
+BARE = Kind(
+    "bare Pingora", "bare-pingora", ["@LISTEN@", "@ORIGIN@", "@CERTIFICATE@", "@KEY@"], reloads=False,
+    tls={"CERTIFICATE": "@DIR@/cert.pem", "KEY": "@DIR@/key.pem"},
+)
 # Built without a profile, to say what of a ratio is the build's.
 PLAIN_CORSAC = dataclasses.replace(CORSAC, name="plain corsac", binary="plain-corsac")
 PLAIN_BARE = dataclasses.replace(BARE, name="plain bare Pingora", binary="plain-bare-pingora")
@@ -206,6 +241,7 @@ KINDS = [
     Kind(
         "HAProxy", "haproxy", ["-W", "-db", "-f", "haproxy.cfg"], ["haproxy.cfg"],
         routes=_haproxy_routes, log=_haproxy_log, logs_to_stdout=True,
+        tls={"TLS": "ssl crt @DIR@/both.pem alpn h2,http/1.1"},
         reload=lambda proxy: proxy.process.send_signal(signal.SIGUSR2),
     ),
     Kind(
@@ -213,6 +249,11 @@ KINDS = [
         ["nginx.conf"],
         origins=lambda origins: _lines(f'"{origin}" $http_origin;' for origin in origins),
         routes=_nginx_routes, log=_nginx_log,
+        # Its own default, of this version, is without TLS 1.3.
+        tls={"TLS": "ssl http2", "CERTIFICATE": _lines([
+            "ssl_certificate @DIR@/cert.pem;", "ssl_certificate_key @DIR@/key.pem;",
+            "ssl_protocols TLSv1.2 TLSv1.3;",
+        ])},
         reload=lambda proxy: proxy.process.send_signal(signal.SIGHUP),
     ),
     Kind(
@@ -220,17 +261,22 @@ KINDS = [
         ["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
         ["envoy.yaml", "envoy-listener.yaml"],
         origins=lambda origins: _lines(f'- exact: "{origin}"' for origin in origins),
-        routes=_envoy_routes, log=_envoy_log,
+        routes=_envoy_routes, log=_envoy_log, tls={"TLS": _ENVOY_TLS},
     ),
     Kind(
         "Traefik", "traefik", ["--configFile=@DIR@/traefik.yaml"],
         ["traefik.yaml", "traefik-dynamic.yaml"],
         origins=_quoted, routes=_traefik_routes, log=_traefik_log, environment={"GOMAXPROCS": "1"},
+        tls={
+            "TLS": "http: { tls: {} }",
+            "CERTIFICATE": "tls: { certificates: [{ certFile: @DIR@/cert.pem, keyFile: @DIR@/key.pem }], "
+            "stores: { default: { defaultCertificate: { certFile: @DIR@/cert.pem, keyFile: @DIR@/key.pem } } } }",
+        },
     ),
     Kind(
         "Caddy", "caddy", ["run", "--config", "Caddyfile"], ["Caddyfile"],
         origins=lambda origins: _lines(f"header Origin {origin}" for origin in origins),
-        routes=_caddy_routes, log=_caddy_log, environment={"GOMAXPROCS": "1"},
+        routes=_caddy_routes, log=_caddy_log, tls={"TLS": "tls @DIR@/cert.pem @DIR@/key.pem"}, environment={"GOMAXPROCS": "1"},
         reload=lambda proxy: _run(
             proxy, "reload", "--force", "--config", "Caddyfile",
             "--address", f"unix/{proxy.dir}/admin.sock",
@@ -255,7 +301,7 @@ class Tools:
             envoy = next(pathlib.Path(venv).glob("lib/*/site-packages/envoy/_bin/envoy"), None)
             self.paths |= {"envoy": envoy, **{n: f"{venv}/bin/{n}" for n in ("traefik", "caddy")}}
         search = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-        self.paths |= {n: shutil.which(n, path=search) for n in ("nginx", "haproxy", "wrk")}
+        self.paths |= {n: shutil.which(n, path=search) for n in ("nginx", "haproxy", "wrk", "h2load", "python3")}
 
     def has(self, name):
         path = self.paths.get(name)
@@ -277,6 +323,7 @@ class Proxy:
         self.dir = pathlib.Path(folder)
         self.dir.mkdir(parents=True)
         self.port = free_port()
+        self.tls = settings.tls
         self.binary = tools.path(kind.binary)
         # Not in its folder: corsac reads its configuration again when something changes there.
         self.said = self.dir.with_name(f"{self.dir.name}.said")
@@ -284,7 +331,8 @@ class Proxy:
         self.logged = self.dir.with_name(f"{self.dir.name}.access.log")
         self.logged.touch()
         self.write(settings)
-        arguments = [fill(argument, self.values(settings)) for argument in kind.arguments]
+        # One that stands for nothing is none.
+        arguments = [each for argument in kind.arguments if (each := fill(argument, self.values(settings)))]
         with self.said.open("ab") as said, self.logged.open("ab") as logged:
             self.process = subprocess.Popen(
                 # It ends with this process, however that ends.
@@ -303,7 +351,10 @@ class Proxy:
             "DIR": self.dir, "LISTEN": f"127.0.0.1:{self.port}", "PORT": self.port,
             "MAX_AGE": settings.max_age, "CORS": '"app"' if settings.cors else "false",
             "LOG": self.kind.log(self.logged if settings.log else None), "THREADS": settings.threads,
+            "SCHEME": "https" if settings.tls else "http",
         }
+        for name, text in self.kind.tls.items():
+            values[name] = fill(text, {"DIR": self.dir}) if settings.tls else ""
         if self.origin:
             values["ORIGIN_PORT"] = self.origin.port
             values["ORIGIN"] = f"127.0.0.1:{self.origin.port}"
@@ -316,9 +367,14 @@ class Proxy:
         # HAProxy has its lists in files.
         texts["origins.lst"] = _lines(settings.origin_list()) + "\n"
         texts["routes.lst"] = _lines(settings.prefixes()) + "\n"
+        if settings.tls:
+            cert, key = certificate()
+            texts |= {"cert.pem": cert, "key.pem": key, "both.pem": cert + key}
         for name, text in texts.items():
             fresh = self.dir / f"{name}.fresh"
             fresh.write_text(text)
+            if name in ("key.pem", "both.pem"):
+                fresh.chmod(0o600)
             fresh.rename(self.dir / name)
 
     def reload(self, settings):
@@ -340,9 +396,18 @@ class Proxy:
         said = self.said.read_text(errors="replace")[-2000:]
         raise Failed(f"{self.kind.name} does not start:\n{said}")
 
-    def ask(self, method, path, headers=(), body=None):
+    def base(self):
+        """What URLs begin with."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, headers=(), body=None, http2=False):
         """One request: its status, headers as (lower-case name, value), and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        if http2:
+            return self._ask_http2(method, path, dict(headers))
+        connection = (
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=trusting())
+            if self.tls else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        )
         try:
             connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
@@ -350,6 +415,20 @@ class Proxy:
             return answer.status, fields, answer.read()
         finally:
             connection.close()
+
+    def _ask_http2(self, method, path, headers):
+        """The same by curl, which shows a head of HTTP/2 as text."""
+        more = [part for header in headers.items() for part in ("-H", ": ".join(header))]
+        ran = subprocess.run(
+            ["curl", "-sSki", "--http2", "-X", method, *more, self.base() + path], capture_output=True, timeout=10,
+        )
+        head, _, body = ran.stdout.partition(b"\r\n\r\n")
+        first, *lines = head.decode(errors="replace").split("\r\n")
+        spoken, _, status = first.strip().partition(" ")
+        if spoken != "HTTP/2":
+            raise Failed(f"{self.kind.name} does not answer by HTTP/2: {first!r} {ran.stderr.decode()}")
+        fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        return int(status), fields, body
 
     def admin(self, path):
         """What corsac's admin socket answers."""
@@ -427,6 +506,15 @@ def prepare_process():
         if hard < FILES_MIN:
             raise SystemExit(f"it needs {FILES_MIN} open files: ulimit -Hn says {hard}") from None
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def trusting(protocol="http/1.1"):
+    """A client's side of TLS that trusts every certificate: what is measured is the other side."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    made.set_alpn_protocols([protocol])
+    return made
 
 
 def free_port():

@@ -23,6 +23,7 @@ import sys
 import tempfile
 
 import measure
+from asking import Wrk
 from proxies import CORSAC, Proxy, Settings, Tools, prepare_process, start_origin
 
 ROUTES = 10_000
@@ -39,7 +40,7 @@ class Place:
         self.folder = folder
         self.tools = tools
         self.cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        self.bench = measure.Bench(tools.path("wrk"), self.cores)
+        self.bench = measure.Bench(tools, self.cores)
         self.origin = start_origin(f"{folder}/origin", tools, self.cores)
         held.callback(self.origin.stop)
 
@@ -83,7 +84,7 @@ def random_requests(place):
     corsac = place.corsac("random", Settings(threads=2))
 
     def load(seconds):
-        return place.bench.wrk(corsac.port, seconds, "random.lua", connections=CONNECTIONS)["requests"]
+        return place.bench.run(Wrk("random.lua", connections=CONNECTIONS), corsac, seconds)["requests"]
 
     def state():
         lines = corsac.admin("/metrics").splitlines()

@@ -7,7 +7,7 @@ import chart
 from agreement import KNOWN
 from measure import interval, ratios
 from proxies import BARE, CORSAC, HERE, KINDS, PLAIN, PLAIN_BARE, PLAIN_CORSAC
-from scenarios import IDLE_CONNECTIONS, IDLE_KIB_MAX, PAIRS, RATIOS, ROUTES, SCENARIOS
+from scenarios import CLEAR, IDLE, PAIRS, PARTS, ROUTES, SCENARIOS
 
 DOCS = HERE.parent / "docs"
 
@@ -34,11 +34,35 @@ class Target:
 
 
 def markdown(results):
-    """All tables, for a terminal and for the documentation."""
-    parts = [environment_text(results), target_table(results), *scenario_tables(results)]
-    parts += [build_table(results), pair_table(results), memory_and_reload(results)]
-    parts += [difference_table(results), failure_list(results)]
-    return "\n\n".join(part for part in parts if part)
+    """All tables of what was measured, for a terminal."""
+    return "\n\n".join(part_text(results, part) for part in measured_parts(results))
+
+
+def measured_parts(results):
+    def measured(part):
+        return any(
+            thing.name in results[section] if section in ("scenarios", "pairs") else results[section]
+            for section, things in _sections(part) for thing in things
+        ) or (part is CLEAR and results["reload"])
+
+    return [part for part in PARTS if measured(part)]
+
+
+def _sections(part):
+    """Where results have what is of this part."""
+    yield "scenarios", part.of(SCENARIOS)
+    yield "pairs", part.of(PAIRS)
+    for idle in part.of(IDLE):
+        yield idle.name, [idle]
+
+
+def part_text(results, part):
+    """The tables of a part, as they stand between its markers."""
+    texts = [environment_text(results), target_table(results, part), *scenario_tables(results, part)]
+    texts += [build_table(results, part), pair_table(results, part), *idle_tables(results, part)]
+    texts += [_reload_table(results["reload"])] if part is CLEAR and results["reload"] else []
+    texts += [difference_table(results, part), failure_list(results)]
+    return "\n\n".join(text for text in texts if text)
 
 
 def environment_text(results):
@@ -54,7 +78,7 @@ def environment_text(results):
     )
 
 
-def scenario_tables(results):
+def scenario_tables(results, part):
     """A table for each figure: scenarios down, proxies across."""
     figures = [
         ("CPU for each request, µs (± half the range of the rounds)", _cpu_cell),
@@ -63,7 +87,7 @@ def scenario_tables(results):
         ("Resident memory afterwards, MiB", lambda s: f"{s['memory_kib'] / 1024:.0f}"),
         ("Bytes of the access log for each request", lambda s: f"{s['logged_bytes']:.0f}"),
     ]
-    scenarios = [s for s in SCENARIOS if s.name in results["scenarios"]]
+    scenarios = [s for s in part.of(SCENARIOS) if s.name in results["scenarios"]]
     names = _proxies({name for s in scenarios for name in results["scenarios"][s.name]})
     for heading, cell in figures if names else ():
         rows = []
@@ -91,24 +115,22 @@ def _unless_void(sample, cell):
     return f"void: {sample['failed']:,} failed" if sample["failed"] else cell(sample)
 
 
-def memory_and_reload(results):
-    parts = []
-    if idle := results["idle"]:
-        names = _proxies(idle)
+def idle_tables(results, part):
+    for idle in part.of(IDLE):
+        if not (found := results[idle.name]):
+            continue
+        names = _proxies(found)
         rows = [
-            ["KiB for each connection", *(f"{idle[n]['kib_each']:.1f}" for n in names)],
-            ["before, MiB", *(f"{idle[n]['before_kib'] / 1024:.0f}" for n in names)],
-            ["with them, MiB", *(f"{idle[n]['after_kib'] / 1024:.0f}" for n in names)],
+            ["KiB for each connection", *(f"{found[n]['kib_each']:.1f}" for n in names)],
+            ["before, MiB", *(f"{found[n]['before_kib'] / 1024:.0f}" for n in names)],
+            ["with them, MiB", *(f"{found[n]['after_kib'] / 1024:.0f}" for n in names)],
         ]
-        if any(idle[n]["failed"] for n in names):
-            rows.append(["connections that were not kept", *(f"{idle[n]['failed']:,}" for n in names)])
-        parts.append(
-            f"**{IDLE_CONNECTIONS:,} idle keep-alive connections: resident memory (the kernel's own for "
-            "sockets is not in it)**\n\n" + table(["", *names], rows)
+        if any(found[n]["failed"] for n in names):
+            rows.append(["connections that were not kept", *(f"{found[n]['failed']:,}" for n in names)])
+        yield (
+            f"**{idle.connections:,} {idle.title}: resident memory (the kernel's own for sockets is not in "
+            "it)**\n\n" + table(["", *names], rows)
         )
-    if reload := results["reload"]:
-        parts.append(_reload_table(reload))
-    return "\n\n".join(parts)
 
 
 def _reload_table(reload):
@@ -128,9 +150,9 @@ def _reload_table(reload):
     return f"**{times} reloads of {ROUTES:,} routes under load**\n\n" + table(["", *names], rows)
 
 
-def pair_table(results):
+def pair_table(results, part):
     rows = []
-    for pair in PAIRS:
+    for pair in part.of(PAIRS):
         found = results["pairs"].get(pair.name)
         if found and _failed(found["over"], found["under"]):
             rows.append([pair.title, f"void: {_failed(found['over'], found['under']):,} failed", "", ""])
@@ -147,11 +169,11 @@ def pair_table(results):
     )
 
 
-def build_table(results):
+def build_table(results, part):
     """What a profile gives to both, and what is left between them without one."""
     comparisons = [(PLAIN_CORSAC, PLAIN_BARE), (CORSAC, PLAIN_CORSAC), (BARE, PLAIN_BARE)]
     rows = []
-    for scenario in SCENARIOS:
+    for scenario in part.of(SCENARIOS):
         found = results["scenarios"].get(scenario.name, {})
         cells = []
         for over, under in comparisons:
@@ -166,27 +188,28 @@ def build_table(results):
     return "**Builds: ratios of CPU for each request (95 % interval)**\n\n" + table(["", *heads], rows)
 
 
-def targets(results):
-    """Every target, with what this run says of it."""
+def targets(results, part):
+    """Every target of a part, with what this run says of it."""
     builds = results["environment"]["builds"]
     alike = builds.get(CORSAC.name) == builds.get(BARE.name)
-    for name, over, under, limit, at_most in RATIOS:
+    for name, over, under, limit, at_most in part.ratios:
         title = next(s.title for s in SCENARIOS if s.name == name)
         target = Target(f"{title}: {over} / {under}", limit, at_most)
         if BARE.name in (over, under) and not alike:
             yield dataclasses.replace(target, why_not="not judged: they are not built the same way")
         else:
             yield _judged(target, results["scenarios"].get(name, {}), over, under)
-    for pair in PAIRS:
+    for pair in part.of(PAIRS):
         target = Target(pair.title, pair.limit, True)
         found = results["pairs"].get(pair.name)
         if found and not _failed(found["over"], found["under"]):
             instructions = _median(found["instructions"])
             target = dataclasses.replace(target, values=tuple(found["ratios"]), instructions=instructions)
         yield target
-    idle = {name: (found["kib_each"],) for name, found in results["idle"].items() if not found["failed"]}
-    floor = _median(idle.get(BARE.name))
-    yield Target("an idle connection, KiB", IDLE_KIB_MAX, True, idle.get(CORSAC.name, ()), floor=floor)
+    for idle in part.of(IDLE):
+        each = {name: (found["kib_each"],) for name, found in results[idle.name].items() if not found["failed"]}
+        values, floor = each.get(CORSAC.name, ()), _median(each.get(BARE.name))
+        yield Target(f"{idle.title}: KiB each", idle.kib_max, True, values, floor=floor)
 
 
 def _judged(target, found, over, under):
@@ -210,9 +233,9 @@ def _median(values):
     return median(values) if values else None
 
 
-def target_table(results):
+def target_table(results, part):
     rows = []
-    for target in targets(results):
+    for target in targets(results, part):
         sign = "≤" if target.at_most else "≥"
         row = [target.title, f"{sign} {target.limit:g}"]
         if target.values:
@@ -226,14 +249,15 @@ def target_table(results):
     return "**Targets: ratios of CPU for each request, unless another unit is named**\n\n" + table(head, rows)
 
 
-def difference_table(results):
+def difference_table(results, part):
     """What the check of answers let pass, since it is known."""
-    measured = {name for found in results["scenarios"].values() for name in found}
+    scenarios = {scenario.name for scenario in part.of(SCENARIOS)}
+    measured = {name for scenario in scenarios for name in results["scenarios"].get(scenario, ())}
     rows = []
     for name in _proxies(measured & KNOWN.keys()):
         same = {}
         for scenario, headers in KNOWN[name].items():
-            if scenario != "why":
+            if scenario in scenarios:
                 sends = "; ".join(
                     f"no `{header}`" if value is None else f"`{header}: {value}`"
                     for header, value in headers.items()
@@ -258,14 +282,20 @@ def void(results):
         if sample["failed"]
     ]
     found += [name for name, pair in results["pairs"].items() if _failed(pair["over"], pair["under"])]
-    found += [f"idle ({name})" for name, idle in results["idle"].items() if idle["failed"]]
+    found += [
+        f"{idle.title} ({name})" for idle in IDLE for name, of in results[idle.name].items() if of["failed"]
+    ]
     return found
 
 
 def update_docs(results):
-    """Writes the tables between their markers, and the chart."""
-    write_between_markers("loadtest", "![CPU for each request](loadtest.svg)\n\n" + markdown(results))
-    (DOCS / "loadtest.svg").write_text(chart.svg(results))
+    """Writes the tables of what was measured between their markers, and the chart."""
+    for part in measured_parts(results):
+        text = part_text(results, part)
+        if part is CLEAR:
+            text = "![CPU for each request](loadtest.svg)\n\n" + text
+            (DOCS / "loadtest.svg").write_text(chart.svg(results))
+        write_between_markers(part.name, text)
 
 
 def write_between_markers(name, inner):

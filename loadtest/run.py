@@ -2,8 +2,8 @@
 """The load test: corsac side by side with others, and with itself.
 
 `make loadtest` runs it whole, `make loadtest-quick` a part of it in a few minutes; both
-build and install what it needs. Each proxy has one core and one thread, wrk and the origin
-have the other core. Rounds are interleaved: every proxy once, then every proxy again.
+build and install what it needs. Each proxy has one core and one thread, who asks and the
+origin have the other core. Rounds are interleaved: every proxy once, then every proxy again.
 
 Results go to a JSON file after each step; `--resume` goes on with one that was cut short,
 or tries again what failed. `--update-docs` writes the tables of docs/performance.md and the
@@ -29,13 +29,13 @@ from measure import Bench, idle_connections, ratios, reload_under_load, summary
 from proxies import (
     BARE, CORSAC, KINDS, OWN, PLAIN, PLAIN_BARE, Failed, Proxy, Tools, prepare_process, start_origin,
 )
-from scenarios import GET, IDLE_CONNECTIONS, LOGGED, PAIRS, ROUTES, SCENARIOS, Settings
+from scenarios import EDGE, GET, IDLE, PAIRS, ROUTES, SCENARIOS, Settings
 
 # Who has no access log.
 UNLOGGED = [BARE.name, PLAIN_BARE.name]
 # What may go wrong in a step without an end to the others.
 TROUBLE = (Failed, OSError, subprocess.SubprocessError)
-# wrk's own start and end, as a part of a round of 1 s.
+# The start and end of who asks, as a part of a round of 1 s.
 ROUND_OVERHEAD_S = 0.2
 
 
@@ -72,7 +72,7 @@ class Test:
     def __init__(self, folder, tools, plan, kinds, plain_everywhere):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
-            raise SystemExit("it needs two cores: one for the proxy, one for wrk and the origin")
+            raise SystemExit("it needs two cores: one for the proxy, one for who asks and the origin")
         self.folder = pathlib.Path(folder)
         self.tools = tools
         self.plan = plan
@@ -80,7 +80,7 @@ class Test:
         self.plain_everywhere = plain_everywhere
         self.core, self.other = str(cores[0]), str(cores[1])
         self.all_cores = f"{self.core},{self.other}"
-        self.bench = Bench(tools.path("wrk"), self.other)
+        self.bench = Bench(tools, self.other)
         self.origin = start_origin(self.folder / "origin", tools, self.other)
         self.started = 0
         # Those that run for scenarios of these settings.
@@ -143,22 +143,21 @@ class Test:
         return self.rounds(scenario, proxies)
 
     def rounds(self, scenario, proxies):
-        ask = (scenario.script, scenario.arguments, scenario.path, scenario.connections)
         samples = {proxy.kind.name: [] for proxy in proxies}
         counted = {proxy.kind.name: [] for proxy in proxies if proxy.kind in OWN}
         for proxy in proxies:
             # The others make all of a route when they start.
-            self.bench.warm_up(proxy, scenario.settings.routes if proxy.kind in OWN else 0, *ask)
+            self.bench.warm_up(scenario.ask, proxy, scenario.settings.routes if proxy.kind in OWN else 0)
         for turn in range(self.plan.rounds):
             for proxy in in_turns(proxies, turn):
                 # The others are far from their limits: half as many rounds will do.
                 if proxy.kind in OWN or turn % 2 == 0:
-                    sample = self.bench.load(proxy, self.plan.seconds, *ask)
+                    sample = self.bench.load(scenario.ask, proxy, self.plan.seconds)
                     samples[proxy.kind.name].append(sample | {"round": turn})
         for turn in range(self.plan.counted_rounds):
             for proxy in proxies:
                 if proxy.kind in OWN:
-                    sample = self.bench.load_counted(proxy, self.plan.seconds, *ask)
+                    sample = self.bench.load_counted(scenario.ask, proxy, self.plan.seconds)
                     counted[proxy.kind.name].append(sample | {"round": turn})
         if scenario.settings.log:
             silent = [p.kind.name for p in proxies if not sum(s["logged_bytes"] for s in samples[p.kind.name])]
@@ -171,16 +170,16 @@ class Test:
         """Two corsacs in turns; which is first changes with each round."""
         cores = self.core if pair.pinned else self.all_cores
         # Where the proxy is on all cores, so are the others.
-        bench = self.bench if pair.pinned else Bench(self.tools.path("wrk"), self.all_cores)
+        bench = self.bench if pair.pinned else Bench(self.tools, self.all_cores)
         with contextlib.ExitStack() as held:
             sides = []
-            for settings, arguments in ((pair.over, pair.over_arguments), (pair.under, pair.under_arguments)):
+            for settings, ask in ((pair.over, pair.over_ask), (pair.under, pair.under_ask)):
                 proxy = self.start(held, CORSAC, settings, cores)
-                bench.warm_up(proxy, settings.routes, pair.script, arguments)
-                sides.append((proxy, arguments, []))
+                bench.warm_up(ask, proxy, settings.routes)
+                sides.append((proxy, ask, []))
             for turn in range(self.plan.pair_rounds):
-                for proxy, arguments, samples in in_turns(sides, turn):
-                    sample = bench.load_counted(proxy, self.plan.seconds, pair.script, arguments)
+                for proxy, ask, samples in in_turns(sides, turn):
+                    sample = bench.load_counted(ask, proxy, self.plan.seconds)
                     samples.append(sample | {"round": turn})
         over, under = sides[0][2], sides[1][2]
         return {
@@ -188,17 +187,17 @@ class Test:
             "ratios": ratios(over, under), "instructions": ratios(over, under, "instructions"),
         }
 
-    def idle(self, kind):
+    def idle(self, idle, kind):
         with contextlib.ExitStack() as held:
-            proxy = self.start(held, kind, LOGGED)
+            proxy = self.start(held, kind, idle.settings)
             # What a busy proxy has anyway is not the connections' memory.
-            self.bench.warm_up(proxy, 0, GET.script, GET.arguments)
-            return idle_connections(proxy, IDLE_CONNECTIONS)
+            self.bench.warm_up(GET.ask, proxy)
+            return idle_connections(proxy, idle.connections, idle.http2)
 
     def reload(self, kind):
         with contextlib.ExitStack() as held:
             proxy = self.start(held, kind, Settings(routes=ROUTES))
-            self.bench.warm_up(proxy, 0, GET.script, GET.arguments, "/api/r1/7")
+            self.bench.warm_up(dataclasses.replace(GET.ask, path="/api/r1/7"), proxy)
             return [
                 reload_under_load(
                     self.bench, proxy, Settings(routes=ROUTES, max_age=601 + turn), self.plan.reload_seconds
@@ -220,27 +219,31 @@ def steps(test, chosen):
     """All that is to be measured, and about how long each takes."""
     plan, kinds = test.plan, [kind for kind in test.kinds if kind not in PLAIN]
 
-    def wanted(name, quick):
+    def wanted(name, quick, thing=None):
+        if "edge" in chosen and thing and EDGE.tells(thing):
+            return True
         return name in chosen if chosen else quick or not plan.quick
 
     def rounds(count):
         return count * (plan.seconds + ROUND_OVERHEAD_S)
 
     for s in sorted(SCENARIOS, key=lambda s: [t.settings for t in SCENARIOS].index(s.settings)):
-        if wanted(s.name, s.main) or "scenarios" in chosen:
+        if wanted(s.name, s.main, s) or "scenarios" in chosen:
             part = test.taking_part(s)
             own = sum(kind in OWN for kind in part)
             count = own * (1 + plan.rounds + plan.counted_rounds) + (len(part) - own) * (1 + (plan.rounds + 1) // 2)
             title = f"{s.title}: {len(part)} proxies, {plan.rounds} rounds"
             yield Step("scenarios", s.name, title, rounds(count), lambda s=s: test.scenario(s))
     for p in PAIRS:
-        if wanted(f"pair-{p.name}", p.quick):
+        if wanted(f"pair-{p.name}", p.quick, p):
             title = f"{p.title}: {plan.pair_rounds} rounds"
             yield Step("pairs", p.name, title, rounds(2 * plan.pair_rounds + 4), lambda p=p: test.pair(p))
-    for k in kinds:
-        if wanted("idle", k is CORSAC):
-            title = f"{IDLE_CONNECTIONS:,} idle connections: {k.name}"
-            yield Step("idle", k.name, title, 6, lambda k=k: test.idle(k))
+    for i in IDLE:
+        for k in kinds:
+            if wanted(i.name, k is CORSAC and i is IDLE[0], i):
+                title = f"{i.connections:,} {i.title}: {k.name}"
+                seconds = 18 if i.settings.tls else 6
+                yield Step(i.name, k.name, title, seconds, lambda i=i, k=k: test.idle(i, k))
     for k in kinds:
         if plan.reloads and k.reloads and wanted("reload", False):
             title = f"{plan.reloads} reloads of {ROUTES:,} routes under load: {k.name}"
@@ -269,7 +272,9 @@ def measure(test, chosen, results, write):
 
 
 def arguments():
-    names = ["scenarios", *(s.name for s in SCENARIOS), *(f"pair-{p.name}" for p in PAIRS), "idle", "reload"]
+    # `edge`: all that is over TLS.
+    names = ["scenarios", *(s.name for s in SCENARIOS), *(f"pair-{p.name}" for p in PAIRS)]
+    names += [*(i.name for i in IDLE), "reload", "edge"]
     parser = argparse.ArgumentParser(description="corsac under load, beside others")
     environment.add_programs(parser)
     parser.add_argument("--out", default="target/loadtest/results.json", type=pathlib.Path)
@@ -299,7 +304,7 @@ def begun(args, described, plan):
     """Results without any, or those to go on with: of the same programs, by the same plan."""
     fresh = {
         "environment": described, "plan": dataclasses.asdict(plan), "failures": {},
-        "scenarios": {}, "pairs": {}, "idle": {}, "reload": {},
+        "scenarios": {}, "pairs": {}, "reload": {}, **{idle.name: {} for idle in IDLE},
     }
     if not args.resume or not args.out.exists():
         return fresh

@@ -3,11 +3,13 @@
 import types
 import unittest
 
+import attacks
 import crowd
 import hold
 import hold_report
 import honest
 import proxies
+import soak
 from proxies import HERE
 
 # A listener, a connection that is accepted, one in the queue, one that a process has half closed,
@@ -135,6 +137,43 @@ class Configurations(unittest.TestCase):
 
     def test_every_limit_that_ends_clients_is_set(self):
         self.assertLessEqual({scenario.key for scenario in hold.SCENARIOS}, set(hold.limit_lines(1)))
+
+
+def soaked(**changed):
+    lap = {"memory_kib": 100_000, "descriptors": 100, "requests": dict.fromkeys(soak.HONEST, 9),
+           "failed": dict.fromkeys(soak.HONEST, 0)}
+    both = (*attacks.FLOODS, *attacks.SIEGES)
+    return {
+        "alive": True, "laps": [lap] * 3, "attacks": {attack.name: {"ended": 1} for attack in both},
+        "counters": {attack.name: 1 for attack in both if attack.counted},
+        "descriptors_before": 30, "descriptors_left": 30,
+    } | changed
+
+
+class Soak(unittest.TestCase):
+    def missed(self, **changed):
+        return [what for what, _, _, met in soak.judged(soaked(**changed)) if not met]
+
+    def test_all_is_well(self):
+        self.assertEqual(self.missed(), [])
+
+    def test_each_is_missed(self):
+        laps = soaked()["laps"]
+        for what, changed in (
+            ("corsac", {"alive": False}),
+            ("honest requests, HTTP/2", {"laps": [*laps, laps[0] | {"failed": laps[0]["failed"] | {"HTTP/2": 1}}]}),
+            ("resident memory at the end", {"laps": [*laps, laps[0] | {"memory_kib": 130_000}]}),
+            ("open descriptors at the end", {"laps": [*laps, laps[0] | {"descriptors": 175}]}),
+            ("open descriptors once all are gone", {"descriptors_left": 159}),
+            ("attack: PING", {"attacks": soaked()["attacks"] | {"PING": {"held": 1}}}),
+        ):
+            self.assertEqual(self.missed(**changed), [what])
+        uncounted = self.missed(counters=soaked()["counters"] | {"PING": 0})
+        self.assertEqual(uncounted, ["attack: PING", "attacks whose counter has grown"])
+
+    def test_counters_are_summed(self):
+        text = 'x_total{listener="a",reason="r"} 2\nx_total{listener="b",reason="r"} 3\nx_total{reason="q"} 9\n'
+        self.assertEqual(soak.counter(text, "x_total", "r"), 5)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ import unittest
 import xml.etree.ElementTree
 
 import agreement
+import asking
 import chart
 import cpu_groups
+import frames
 import measure
 import proxies
 import report
 from proxies import APP, KINDS, PLAIN, Settings
-from scenarios import GET, LOGGED, PAIRS, RATIOS, SCENARIOS
+from scenarios import CLEAR, EDGE, GET, IDLE, LOGGED, OVER_TLS, PAIRS, PARTS, RATIOS, SCENARIOS
 
 WRK = """Running 1s test @ http://127.0.0.1:1/
   1 threads and 64 connections
@@ -53,19 +55,54 @@ def results(failed=0):
         },
         "plan": {"rounds": 2, "seconds": 1, "pair_rounds": 2},
         "scenarios": {s.name: of(n) for n, s in enumerate(SCENARIOS, 1)},
-        "pairs": {}, "idle": {}, "reload": {}, "failures": {},
+        "pairs": {}, "reload": {}, "failures": {}, **{idle.name: {} for idle in IDLE},
     }
 
 
 class Wrk(unittest.TestCase):
     def test_figures(self):
         self.assertEqual(
-            measure.parse_wrk(WRK),
+            asking.parse_wrk(WRK),
             {"requests": 40123, "seconds": 1.1, "p50_ms": 0.812, "p99_ms": 1250.0, "failed": 0},
         )
 
     def test_every_failure_counts(self):
-        self.assertEqual(measure.parse_wrk(WRK + TROUBLE)["failed"], 15)
+        self.assertEqual(asking.parse_wrk(WRK + TROUBLE)["failed"], 15)
+
+
+H2LOAD = """Application protocol: h2
+
+finished in 1.23s, 7447.00 req/s, 517.11KB/s
+requests: 9 total, 10 started, 9 done, 6 succeeded, 3 failed, 1 errored, 0 timeout
+status codes: 6 2xx, 0 3xx, 2 4xx, 0 5xx
+"""
+
+
+class H2load(unittest.TestCase):
+    def test_figures(self):
+        log = "".join(f"1\t200\t{n}000\n" for n in range(100))
+        self.assertEqual(
+            asking.parse_h2load(H2LOAD, log),
+            {"requests": 6, "seconds": 1.23, "p50_ms": 50, "p99_ms": 99, "failed": 3},
+        )
+
+    def test_another_protocol_is_no_figure(self):
+        with self.assertRaises(proxies.Failed):
+            asking.parse_h2load(H2LOAD.replace(": h2", ": http/1.1"), "")
+
+
+class Frames(unittest.TestCase):
+    def test_frames_come_back(self):
+        sent = frames.get(1) + frames.settings(INITIAL_WINDOW_SIZE=7) + frames.window_update(3, 5)
+        reader = frames.Reader()
+        came = [one for at in range(len(sent)) for one in reader.frames(sent[at:at + 1])]
+        self.assertEqual([one[:3] for one in came], [(1, 5, 1), (4, 0, 0), (8, 0, 3)])
+        self.assertEqual([one[3] for one in came[1:]], [bytes([0, 4, 0, 0, 0, 7]), bytes([0, 0, 0, 5])])
+
+    def test_numbers(self):
+        # The examples of RFC 7541, C.1.
+        for value, bits, expected in ((10, 5, "0a"), (1337, 5, "1f9a0a"), (42, 8, "2a")):
+            self.assertEqual(frames.number(value, bits).hex(), expected)
 
 
 class Statistics(unittest.TestCase):
@@ -116,10 +153,10 @@ class Agreement(unittest.TestCase):
         self.assertNotEqual(self.found("bare Pingora", [("vary", "origin")]), [])
 
     def test_the_origin_is_told(self):
-        self.assertEqual(agreement.untold("nginx", "h:1", "127.0.0.1|http|h:1|h:1|7"), "")
-        self.assertIn("X-Forwarded", agreement.untold("nginx", "h:1", "|||h:1|7"))
-        self.assertIn("`Host`", agreement.untold("nginx", "h:1", "127.0.0.1|http|h:1|app|7"))
-        self.assertEqual(agreement.untold("bare Pingora", "h:1", "|||h:1|7"), "")
+        self.assertEqual(agreement.untold("nginx", "http", "h:1", "127.0.0.1|http|h:1|h:1|7"), "")
+        self.assertIn("X-Forwarded", agreement.untold("nginx", "http", "h:1", "|||h:1|7"))
+        self.assertIn("`Host`", agreement.untold("nginx", "http", "h:1", "127.0.0.1|http|h:1|app|7"))
+        self.assertEqual(agreement.untold("bare Pingora", "http", "h:1", "|||h:1|7"), "")
 
 
 class Groups(unittest.TestCase):
@@ -160,8 +197,8 @@ class Report(unittest.TestCase):
 
     def test_every_target_has_a_row(self):
         for found in (results(), results() | {"scenarios": {}}):
-            rows = report.target_table(found).splitlines()[4:]
-            self.assertEqual(len(rows), len(RATIOS) + len(PAIRS) + 1)
+            rows = [row for part in PARTS for row in report.target_table(found, part).splitlines()[4:]]
+            self.assertEqual(len(rows), len(RATIOS) + len(PAIRS) + len(IDLE))
         self.assertTrue(all("not measured" in row for row in rows))
 
     def test_only_like_is_compared_with_like(self):
@@ -179,8 +216,15 @@ class Report(unittest.TestCase):
 
     def test_failures_make_void(self):
         self.assertIn("void: 3 failed", report.markdown(results(failed=3)))
-        self.assertNotIn("met", report.target_table(results(failed=3)))
+        self.assertNotIn("met", report.target_table(results(failed=3), CLEAR))
         self.assertEqual(len(report.void(results(failed=3))), len(SCENARIOS) * len(KINDS))
+
+    def test_each_part_has_its_own(self):
+        found = results()
+        found["scenarios"] = {"h2-get": found["scenarios"]["h2-get"]}
+        self.assertEqual(report.measured_parts(found), [EDGE])
+        self.assertEqual(report.measured_parts(results()), PARTS)
+        self.assertNotIn("GET over HTTP/2", report.part_text(results(), CLEAR))
 
     def test_markers_stay(self):
         def page(inner):
@@ -195,6 +239,15 @@ class Report(unittest.TestCase):
         self.assertEqual(len(list(bars)), len(chart.SHOWN) * (len(KINDS) - len(PLAIN)) + 1)
 
 
+# What Pingora's own listeners for TLS bring, which corsac does not use.
+FLOOR_ALONE = {
+    "aliasable", "asn1-rs", "asn1-rs-derive", "core-foundation", "der-parser", "heck", "no_debug",
+    "oid-registry", "ouroboros", "ouroboros_macro", "pingora-ketama", "pingora-load-balancing",
+    "pingora-rustls", "proc-macro2-diagnostics", "rustls-native-certs", "rustls-pemfile", "schannel",
+    "security-framework", "security-framework-sys", "static_assertions", "x509-parser", "yansi",
+}
+
+
 class Floor(unittest.TestCase):
     corsac = proxies.HERE.parent
     bare = proxies.HERE / "bare-pingora"
@@ -204,7 +257,8 @@ class Floor(unittest.TestCase):
             return set(re.findall(r'name = "(.*?)"\nversion = "(.*?)"\nsource', lock.read_text()))
 
         floor = versions(self.bare / "Cargo.lock")
-        self.assertEqual(floor - versions(self.corsac / "Cargo.lock"), set())
+        alone = {name for name, _ in floor - versions(self.corsac / "Cargo.lock")}
+        self.assertEqual(alone, FLOOR_ALONE)
 
     def test_it_is_built_in_the_same_way(self):
         def manifest(folder):
@@ -213,7 +267,7 @@ class Floor(unittest.TestCase):
         def wanted(dependency):
             """Its version and features."""
             of = dependency if isinstance(dependency, dict) else {"version": dependency}
-            return of["version"], of.get("features")
+            return of["version"], set(of.get("features", ())) - {"rustls"}
 
         bare, corsac = manifest(self.bare), manifest(self.corsac)
         self.assertEqual(bare["profile"]["release"], corsac["profile"]["release"])
@@ -227,7 +281,7 @@ class Configurations(unittest.TestCase):
             proxy = proxies.Proxy.__new__(proxies.Proxy)
             proxy.kind, proxy.dir, proxy.port, proxy.origin = kind, "/d", 1, proxy
             proxy.logged = "/d.log"
-            for settings in (Settings(), LOGGED, Settings(routes=3, origins=3)):
+            for settings in (Settings(), LOGGED, OVER_TLS, Settings(routes=3, origins=3)):
                 for name in kind.templates:
                     template = (proxies.HERE / "peers" / name).read_text()
                     self.assertNotRegex(proxies.fill(template, proxy.values(settings)), "@[A-Z_]+@")

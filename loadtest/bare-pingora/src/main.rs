@@ -4,8 +4,9 @@
 //!
 //! An `OPTIONS` request gets one fixed answer, so that a preflight has a floor, too.
 //!
-//! Usage: `bare-pingora LISTEN ORIGIN`, both as `ADDRESS:PORT`, or `bare-pingora --version`.
-//! One thread.
+//! Usage: `bare-pingora LISTEN ORIGIN [CERTIFICATE KEY]`, the first two as `ADDRESS:PORT`, or
+//! `bare-pingora --version`. With a certificate it speaks TLS, and HTTP/2 to who wants it. One
+//! thread.
 
 use std::{env, error::Error, net::SocketAddr, process::ExitCode};
 
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use http::{Method, StatusCode, header};
 use pingora_core::{
     Result,
-    listeners::{L4BufferSettings, ListenerConfig},
+    listeners::{L4BufferSettings, ListenerConfig, tls::TlsSettings},
     modules::http::HttpModules,
     server::{Server, configuration::ServerConf},
     upstreams::peer::HttpPeer,
@@ -78,7 +79,7 @@ fn preflight() -> Result<ResponseHeader> {
     Ok(answer)
 }
 
-fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
+fn start(listen: &str, origin: &str, tls: Option<TlsSettings>) -> Result<Server, Box<dyn Error>> {
     let settings = ServerConf {
         threads: 1,
         // A runtime for each thread, as corsac has.
@@ -94,22 +95,40 @@ fn start(listen: &str, origin: &str) -> Result<Server, Box<dyn Error>> {
     let bare = Bare { origin: origin.parse()?, preflight: preflight()? };
     let mut service = http_proxy_service(&server.configuration, bare);
     let buffers = L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES);
-    service.add_listener(ListenerConfig::tcp(listen).l4_buffer(buffers));
+    let listener = ListenerConfig::tcp(listen).l4_buffer(buffers);
+    service.add_listener(match tls {
+        Some(tls) => listener.tls(tls),
+        None => listener,
+    });
     server.add_service(service);
     Ok(server)
 }
 
+/// Pingora's defaults, with HTTP/2.
+fn tls(certificate: &str, key: &str) -> Result<TlsSettings> {
+    let mut tls = TlsSettings::intermediate(certificate, key)?;
+    tls.enable_h2();
+    Ok(tls)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [listen, origin] = arguments.as_slice() else {
-        if arguments == ["--version"] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let started = match arguments.as_slice() {
+        [listen, origin] => start(listen, origin, None),
+        [listen, origin, certificate, key] => tls(certificate, key)
+            .map_err(Into::into)
+            .and_then(|tls| start(listen, origin, Some(tls))),
+        ["--version"] => {
             println!("bare-pingora {}\nbuild: {BUILD}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        eprintln!("usage: bare-pingora LISTEN ORIGIN | --version");
-        return ExitCode::from(2);
+        _ => {
+            eprintln!("usage: bare-pingora LISTEN ORIGIN [CERTIFICATE KEY] | --version");
+            return ExitCode::from(2);
+        }
     };
-    match start(listen, origin) {
+    match started {
         Ok(server) => server.run_forever(),
         Err(error) => {
             eprintln!("bare-pingora: {error}");
