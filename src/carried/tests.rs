@@ -110,7 +110,9 @@ impl Process {
             10 => self.metrics.request_refused("http", ["head_malformed", "client_slow"][word % 2]),
             11 => {
                 let version = ["1.2", "1.3"][word % 2];
-                self.metrics.handshake("http", version, "TLS_AES_128_GCM_SHA256", many % 2 == 0);
+                let alpn = [Some("h2"), Some("http/1.1"), None][word % 3];
+                let cipher = "TLS_AES_128_GCM_SHA256";
+                self.metrics.handshake("http", version, cipher, alpn, many % 2 == 0);
             }
             12 => self.metrics.handshake_failed("http", HandshakeFailure::Alert),
             _ => self.metrics.access_log_dropped().add(many),
@@ -157,7 +159,7 @@ proptest! {
             "corsac_tls_handshakes_total", "corsac_limits_reached_total", "x"][..]),
         name in prop::sample::select(&["s/a", "", "s/gone", "app", "http", "gone"][..]),
         words in prop::sample::select(&["200", "299", "99", "1000", "é", "", "0.001", "0.002",
-            "+Inf", "sum_us", "head", "1.3 TLS_X true", "1.3  true", "preflight ok enforce", "preflight ok", "E001", "E999"][..]),
+            "+Inf", "sum_us", "head", "1.3 TLS_X h2 true", "1.3 TLS_X x true", "1.3  h2 true", "1.3 TLS_X true", "preflight ok enforce", "preflight ok", "E001", "E999"][..]),
         value in prop::sample::select(&["1", "-1", "1.5", "1e99", "18446744073709551615", "null",
             "\"1\"", "[]", "{\"a\": {}}", "99999999999999999999"][..]),
         times in 1..4,

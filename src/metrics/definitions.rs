@@ -70,7 +70,7 @@ definitions! {
     REQUESTS_REFUSED = Counter "corsac_requests_refused_total" ["listener", "reason"]
         "Requests refused before a route was looked for: their head was malformed, too large or slow.";
     TLS_HANDSHAKES = Counter "corsac_tls_handshakes_total"
-        ["listener", "version", "cipher", "resumed"]
+        ["listener", "version", "cipher", "alpn", "resumed"]
         "Handshakes of TLS, by what was agreed on.";
     TLS_HANDSHAKE_FAILURES = Counter "corsac_tls_handshake_failures_total" ["listener", "reason"]
         "Handshakes of TLS that failed.";

@@ -76,6 +76,7 @@ fn is_value(label: &str, value: &str) -> bool {
                 |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             value.starts_with("TLS_") && is_of(is_of_ciphers)
         }
+        "alpn" => matches!(value, "h2" | "http/1.1" | "none"),
         "resumed" => matches!(value, "true" | "false"),
         // A limit, or a reason.
         _ => is_of(|byte| byte.is_ascii_lowercase() || byte == b'_'),
@@ -247,10 +248,18 @@ impl Metrics {
         self.requests_refused.with(&[listener, reason]).add(1);
     }
 
-    /// Counts a handshake of TLS on this listener.
-    pub fn handshake(&self, listener: &str, version: &str, cipher: &str, is_resumed: bool) {
+    /// Counts a handshake of TLS on this listener; `alpn`: the protocol, if one was agreed on.
+    pub fn handshake(
+        &self,
+        listener: &str,
+        version: &str,
+        cipher: &str,
+        alpn: Option<&str>,
+        is_resumed: bool,
+    ) {
         let resumed = if is_resumed { "true" } else { "false" };
-        self.handshakes.with(&[listener, version, cipher, resumed]).add(1);
+        let alpn = alpn.unwrap_or("none");
+        self.handshakes.with(&[listener, version, cipher, alpn, resumed]).add(1);
     }
 
     /// Counts one that failed.

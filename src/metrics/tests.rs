@@ -90,7 +90,7 @@ fn everything() -> (Metrics, Arc<RouteMetrics>, Arc<UpstreamMetrics>) {
     metrics.config_applied("3f2a", 1_000_000);
     metrics.config_refused(["E102", "E001", "E102"]);
     metrics.limit_reached("http", Limit::Head);
-    metrics.handshake("https", "1.3", "TLS13_AES_128_GCM_SHA256", false);
+    metrics.handshake("https", "1.3", "TLS_AES_128_GCM_SHA256", Some("h2"), false);
     metrics.http2_ended("https", Flood::Resets);
     metrics.no_proxy_header("https", NoProxyHeader::Empty);
     metrics.handshake_failed("https", HandshakeFailure::Alert);

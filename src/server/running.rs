@@ -231,13 +231,15 @@ impl RunningServer {
             let serving = reloader.serving();
             let listeners = &serving.config().listeners;
             // No reload takes a listener away.
-            let index = listeners.iter().position(|listener| *listener.name == *name);
-            let listener = index.and_then(|index| listeners.get(index));
-            listener.map_or_else(Terms::default, |listener| Terms {
+            let mut listeners = listeners.iter().enumerate();
+            let (index, listener) = listeners.find(|(_, listener)| *listener.name == *name)?;
+            let tls = serving.tls(index).cloned();
+            // What was to be TLS is never spoken in the clear.
+            (listener.tls.is_some() == tls.is_some()).then(|| Terms {
                 limits: Arc::clone(&listener.limits),
                 proxies: listener.proxy_protocol.clone(),
                 hops: listener.trust_forwarded.clone(),
-                tls: index.and_then(|index| serving.tls(index)).cloned(),
+                tls,
                 h2: listener.h2,
             })
         });

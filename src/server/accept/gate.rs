@@ -42,8 +42,8 @@ pub(in crate::server) struct Terms {
 }
 
 /// The terms of a listener, as they are now: a reload changes them for the connections to
-/// come.
-pub(in crate::server) type TermsNow = Box<dyn Fn() -> Terms + Send + Sync>;
+/// come. `None`: there is no way to serve as the configuration says, so nobody is served.
+pub(in crate::server) type TermsNow = Box<dyn Fn() -> Option<Terms> + Send + Sync>;
 
 /// How long nothing is said of handshakes that fail for the same reason.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -99,19 +99,19 @@ impl Gate {
         metrics: &Metrics,
     ) -> Arc<Self> {
         let refuser = Refuser::plain(metrics.clone(), listener.into());
-        let terms = Box::new(Terms::default);
+        let terms = Box::new(|| Some(Terms::default()));
         let self_check = SelfCheck::new();
         Self::new(listener, terms, connections, metrics, refuser, RawFd::MAX, self_check)
     }
 
-    /// What a connection that begins now is accepted under.
-    pub(super) fn terms(&self) -> Terms {
+    /// What a connection that begins now is accepted under; `None`: it is closed.
+    pub(super) fn terms(&self) -> Option<Terms> {
         (self.terms)()
     }
 
     /// Whether as many connections are open as may be.
     pub(super) fn is_full(&self) -> bool {
-        let limit = self.terms().limits.connections;
+        let limit = self.terms().and_then(|terms| terms.limits.connections);
         limit.is_some_and(|limit| self.gauge.get() >= i64::from(limit.get()))
     }
 
@@ -174,8 +174,9 @@ impl Gate {
                 match Box::pin(shake_hands(socket, &tls, is_own, &place, deadline)).await {
                     Ok((stream, secured)) => {
                         if !is_own {
-                            let Secured { version, cipher, is_resumed, .. } = secured;
-                            self.metrics.handshake(&self.listener, version, cipher, is_resumed);
+                            let Secured { version, cipher, alpn, is_resumed, .. } = secured;
+                            let listener = &self.listener;
+                            self.metrics.handshake(listener, version, cipher, alpn, is_resumed);
                         }
                         (Transport::Tls(stream), Some(secured))
                     }

@@ -84,7 +84,8 @@ async fn ask(address: SocketAddr, gate: &Gate, check: &SelfCheck) -> io::Result<
     let from = socket.bind(from).and_then(|()| socket.local_addr());
     let _asking = from.ok().map(|from| check.asks_from(from));
     let stream = socket.connect(address).await?;
-    if gate.terms().tls.is_none() {
+    let terms = gate.terms().ok_or_else(|| io::Error::other("its TLS cannot be made"))?;
+    if terms.tls.is_none() {
         return answers_over(stream, check).await;
     }
     // Whoever knows the secret is this process, whatever its certificate says.

@@ -95,7 +95,7 @@ where
         stop: watch::Receiver<bool>,
     ) {
         let Some((index, worker)) = self.choose() else { return };
-        let terms = gate.terms();
+        let Some(terms) = gate.terms() else { return };
         let open = gate.admit(peer, &terms.limits);
         // A stream belongs to the runtime that it was made in.
         let stream = if index == self.own { Ok(stream) } else { Err(stream.into_std()) };

@@ -79,7 +79,7 @@ fn over_tls_both_are_offered() {
     let certified = Certified::of(&["a.example"]);
     let serve = |keys: &str| {
         Corsac::with(&format!(
-            "version = 1\n[listeners.https]\naddress = \"127.0.0.1:0\"\n{keys}\n\
+            "version = 1\nadmin.listen = \"127.0.0.1:0\"\n[listeners.https]\naddress = \"127.0.0.1:0\"\n{keys}\n\
              tls = {{ cert = \"a.pem\", key = \"a.key\" }}\n\
              [upstreams.origin]\nnodes = \"{}\"\n{EVERYTHING}",
             origin.address()
@@ -101,6 +101,17 @@ fn over_tls_both_are_offered() {
     assert_eq!(agreed(&corsac, &["http/1.1"]), word("http/1.1"));
     assert_eq!(agreed(&corsac, &[]), Some(None));
     assert_eq!(agreed(&corsac, &["spdy/3"]), None);
+    for (alpn, count) in [("h2", 2), ("http/1.1", 1), ("none", 1)] {
+        let label = format!("alpn=\"{alpn}\"");
+        await_some("handshakes are counted by their protocol", || {
+            let text = corsac.metrics();
+            let mut lines =
+                text.lines().filter(|line| line.starts_with("corsac_tls_handshakes_total{"));
+            lines
+                .any(|line| line.contains(&label) && line.ends_with(&format!(" {count}")))
+                .then_some(())
+        });
+    }
     let connection = TlsClient::new().alpn(&["h2"]).connect(corsac.address(), None);
     let mut client = Http2::over(connection).unwrap();
     assert_eq!(client.send(&corsac.get("/").header("host", "a.example")).status, 200);
