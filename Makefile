@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
   loadtest-reload loadtest-upgrade loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny release \
-  release-pgo pgo-deps deb tarball test-clients test-systemd test-packages debug cargo-deb deps
+  release-pgo pgo-deps deb tarball test-clients clients-deps test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -29,7 +29,7 @@ help:
 	@echo "make release  target/release/corsac, optimised"
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
 	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
-	@echo "make test-clients  answers before an upload's end, read by browsers, Node, curl, Python"
+	@echo "make test-clients  TLS, HTTP/2, answers before an upload's end: by browsers, Node, curl, Python"
 	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
 demo: deps
@@ -187,13 +187,18 @@ tarball: $(PACKAGED)
 # What is run by clients and by systemd: the binary that `make test` has built, or another one.
 BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
 
-# Answers that come before an upload's end, read by real clients. CLIENTS_ARGS are more arguments:
-# `tests/clients/run.py --help` has them.
+# What real clients get: over TLS and HTTP/2, and before an upload's end. CLIENTS_ARGS are more arguments
+# of the second: `tests/clients/uploads.py --help` has them.
+CLIENTS_VENV = $(CARGO_TARGET_DIR)/test-clients/venv
 CLIENTS_ARGS ?=
-test-clients: $(if $(findstring /debug/,$(BINARY)),debug)
-	@scripts/install-deps chromium firefox-esr node=nodejs
+test-clients: clients-deps
+	@scripts/install-deps chromium firefox-esr node=nodejs openssl h2load=nghttp2-client
 	@python3 -m unittest discover --quiet --start-directory tests/clients
-	tests/clients/run.py $(BINARY) $(CLIENTS_ARGS)
+	$(CLIENTS_VENV)/bin/python tests/clients/protocols.py $(BINARY)
+	tests/clients/uploads.py $(BINARY) $(CLIENTS_ARGS)
+
+clients-deps: $(if $(findstring /debug/,$(BINARY)),debug)
+	@scripts/install-wheels $(CLIENTS_VENV) tests/clients/requirements.txt
 
 # A package of BINARY, and not of a release, which takes minutes: what is tested here is how it
 # is installed and run. SCENARIOS are some of those in tests/systemd/guest.

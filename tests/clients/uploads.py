@@ -2,7 +2,7 @@
 """Do real clients read an answer that comes before they have sent their whole upload?
 
 `make test-clients` runs it: Chromium, Firefox, Node, curl and Python send 4 MiB, and corsac, or the
-upstream behind it, answers at once (cases.json). A server that closes such a connection with
+upstream behind it, answers at once (uploads.json). A server that closes such a connection with
 bytes unread resets it, and then the client throws the answer away: a page reads "network
 error" where a 413 was sent. Browsers need no driver: they open a page that sends, and
 reports to this program what it got.
@@ -16,10 +16,8 @@ import contextlib
 import http.client
 import http.server
 import json
-import os
 import pathlib
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,18 +27,15 @@ import threading
 import time
 import urllib.parse
 
-HERE = pathlib.Path(__file__).resolve().parent
-CASES = json.loads((HERE / "cases.json").read_text())
+import common
+from common import HERE, Failed, browse, free_port, program
+
+CASES = json.loads((HERE / "uploads.json").read_text())
 BYTES = 4 << 20
 ACROSS, SAME = "another origin", "the same origin"
-# Nothing of a browser for so long: it hangs, or has not started.
-SILENCE_S = 60
-START_LIMIT_S = 30
 PATIENCE_S = 20
 # Of an upload that is slow: two thirds of a second in all.
 PIECE, PAUSE_S = 64 << 10, 0.01
-# Nobody listens there. What a browser wants of the network, it does not get.
-NOWHERE = "127.0.0.1:9"
 CONFIGURATION = """
 version = 1
 
@@ -68,7 +63,7 @@ upstream = "origin"
 cors     = "page"
 
 [services.uploads.routes.through]
-paths = ["/read", "/early", "/page.html"]
+paths = ["/read", "/early", "/uploads.html"]
 
 [services.uploads.routes.small]
 paths  = "/small"
@@ -96,10 +91,6 @@ cors  = "strict"
 """
 
 
-class Failed(Exception):
-    """A client has not done what it was told to; the others may."""
-
-
 class Handler(http.server.BaseHTTPRequestHandler):
     """The origin behind corsac, and the one that pages come from: both have the same paths."""
 
@@ -109,8 +100,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        if urllib.parse.urlsplit(self.path).path == "/page.html":
-            self.answer(200, (HERE / "page.html").read_bytes(), "text/html")
+        if urllib.parse.urlsplit(self.path).path == "/uploads.html":
+            self.answer(200, (HERE / "uploads.html").read_bytes(), "text/html")
         else:
             self.answer(404, b"")
 
@@ -183,16 +174,11 @@ class Bench:
         dead.bind(("127.0.0.1", 0))
         self.port = free_port()
         self.target = f"http://127.0.0.1:{self.port}"
-        configuration = folder / "corsac.toml"
-        configuration.write_text(CONFIGURATION.format(
-            corsac=self.port, origin=self.origin.port, page=self.page.port, dead=dead.getsockname()[1]))
+        configuration = CONFIGURATION.format(
+            corsac=self.port, origin=self.origin.port, page=self.page.port, dead=dead.getsockname()[1])
         self.body = folder / "body"
         self.body.write_bytes(bytes(BYTES))
-        log = held.enter_context((folder / "log").open("w+"))
-        process = subprocess.Popen(
-            [corsac, "run", "--config", configuration], cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        held.callback(end, process)
-        await_port(self.port, process, folder / "log")
+        common.start(held, corsac, folder, configuration, self.port)
 
     def page_options(self, client):
         """The address of the page for a browser: first of another origin, then of corsac's."""
@@ -202,41 +188,17 @@ class Bench:
                 "report": f"http://127.0.0.1:{self.page.port}/report", "next": following,
                 "cases": [{"name": case["name"], "path": case["path"]} for case in cases],
             }
-            return f"{base}/page.html?options={urllib.parse.quote(json.dumps(options), safe='')}"
+            return f"{base}/uploads.html?options={urllib.parse.quote(json.dumps(options), safe='')}"
 
         same = [case for case in CASES if sent_by_page(case)]
         across = [case for case in same if case.get("cors", True)]
         last = address(self.target, SAME, same, None)
         return address(f"http://127.0.0.1:{self.page.port}", ACROSS, across, last)
 
-    def browse(self, client, command):
-        """What a page in a browser got, until it is done, or silent for too long."""
-        while not self.page.reports.empty():
-            self.page.reports.get()
-        with (self.folder / f"{client}.log").open("w") as log:
-            environment = os.environ | {"HOME": str(self.folder)}
-            browser = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)
-        try:
-            while not (report := self.page.reports.get(timeout=SILENCE_S)).get("done"):
-                yield report
-        except queue.Empty:
-            said = (self.folder / f"{client}.log").read_text(errors="replace")[-1000:]
-            raise Failed(f"nothing of {client} for {SILENCE_S} s:\n{said}") from None
-        finally:
-            end(browser)
-
 
 def chromium(bench):
-    # Its sandbox does not work for root.
-    unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []
-    yield from bench.browse("Chromium", [
-        program("chromium"), "--headless=new", *unboxed, f"--user-data-dir={bench.folder / 'chromium'}",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-        "--disable-gpu", f"--proxy-server={NOWHERE}", "--proxy-bypass-list=127.0.0.1",
-        bench.page_options("Chromium"),
-    ])
+    command = [*common.chromium(bench.folder, "127.0.0.1"), bench.page_options("Chromium")]
+    yield from browse("Chromium", command, bench.folder, bench.page.reports)
 
 
 FIREFOX_PREFERENCES = {
@@ -257,16 +219,17 @@ def firefox(bench):
     profile.mkdir()
     lines = (f'user_pref("{name}", {json.dumps(value)});\n' for name, value in FIREFOX_PREFERENCES.items())
     (profile / "user.js").write_text("".join(lines))
-    yield from bench.browse("Firefox", [
+    command = [
         program("firefox-esr", "firefox"), "--headless", "--no-remote", "--profile", profile,
         bench.page_options("Firefox"),
-    ])
+    ]
+    yield from browse("Firefox", command, bench.folder, bench.page.reports)
 
 
 def node(bench):
     options = {"target": bench.target, "cases": CASES, "times": bench.times, "bytes": BYTES}
     limit = 60 + 2 * 25 * bench.times * len(CASES)
-    command = [program("node"), HERE / "node.mjs", json.dumps(options)]
+    command = [program("node"), HERE / "uploads.mjs", json.dumps(options)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     if ran.returncode:
         raise Failed(f"node: {ran.stderr[-1000:]}")
@@ -377,35 +340,6 @@ def cell(found):
         return "–"
     read = found.count("")
     return f"{read}/{len(found)}" if read == len(found) else f"**{read}/{len(found)}**"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def await_port(port, process, log):
-    until = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.02)
-    raise SystemExit(f"corsac does not start:\n{log.read_text()}")
-
-
-def end(process):
-    """Ends what was started here, and what that has started: it has a session of its own."""
-    for ending, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, ending)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-
-
-def program(*names):
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or sys.exit(f"{names[0]} is not there: `make test-clients` installs it")
 
 
 def main():

@@ -2,9 +2,9 @@
 
 import unittest
 
-import run
+import uploads
 
-CASES = {case["name"]: case for case in run.CASES}
+CASES = {case["name"]: case for case in uploads.CASES}
 
 
 def report(case, status=200, body="", followed=False, client="c"):
@@ -13,7 +13,7 @@ def report(case, status=200, body="", followed=False, client="c"):
 
 class Answers(unittest.TestCase):
     def wrong(self, case, *more, **named):
-        return run.wrong(CASES[case], report(case, *more, **named))
+        return uploads.wrong(CASES[case], report(case, *more, **named))
 
     def test_what_was_sent(self):
         self.assertEqual(self.wrong("announced", 413), "")
@@ -28,12 +28,12 @@ class Answers(unittest.TestCase):
 
     def test_an_error_is_no_answer(self):
         failed = {"client": "c", "case": "dead", "error": "TypeError: Failed to fetch\nmore"}
-        self.assertEqual(run.wrong(CASES["dead"], failed), "TypeError: Failed to fetch")
+        self.assertEqual(uploads.wrong(CASES["dead"], failed), "TypeError: Failed to fetch")
 
 
 class Table(unittest.TestCase):
     def test_every_case_has_a_column(self):
-        text, unread = run.table([report("announced", 413), report("announced", 500), report("dead", 502, client="d")])
+        text, unread = uploads.table([report("announced", 413), report("announced", 500), report("dead", 502, client="d")])
         head, _, first, second, *_ = text.splitlines()
         self.assertEqual(unread, 1)
         self.assertEqual(head.count("|"), len(CASES) + 2)
@@ -44,7 +44,7 @@ class Table(unittest.TestCase):
 
 class Cases(unittest.TestCase):
     def test_pages_send_what_they_can(self):
-        sent = {name for name, case in CASES.items() if run.sent_by_page(case)}
+        sent = {name for name, case in CASES.items() if uploads.sent_by_page(case)}
         self.assertEqual(set(CASES) - sent, {"counted", "refused"})
 
 
