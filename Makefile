@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
   loadtest-reload loadtest-upgrade loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny release \
-  release-pgo pgo-deps deb tarball test-clients clients-deps test-systemd test-packages debug cargo-deb deps
+  release-pgo pgo-deps deb tarball test-clients test-protocols clients-deps test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -191,10 +191,14 @@ BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
 # of the second: `tests/clients/uploads.py --help` has them.
 CLIENTS_VENV = $(CARGO_TARGET_DIR)/test-clients/venv
 CLIENTS_ARGS ?=
-test-clients: clients-deps
-	@scripts/install-deps chromium firefox-esr node=nodejs openssl h2load=nghttp2-client
-	@python3 -m unittest discover --quiet --start-directory tests/clients
+# Apart, and not in .ci/run: with Node it has failed once, and hung, on a busy machine.
+test-protocols: clients-deps
+	@scripts/install-deps chromium node=nodejs openssl h2load=nghttp2-client
 	$(CLIENTS_VENV)/bin/python tests/clients/protocols.py $(BINARY)
+
+test-clients: $(if $(findstring /debug/,$(BINARY)),debug)
+	@scripts/install-deps chromium firefox-esr node=nodejs
+	@python3 -m unittest discover --quiet --start-directory tests/clients
 	tests/clients/uploads.py $(BINARY) $(CLIENTS_ARGS)
 
 clients-deps: $(if $(findstring /debug/,$(BINARY)),debug)

@@ -21,8 +21,9 @@ const FREE_UPDATES: u64 = 10;
 /// Requests of a connection that may be malformed, so that their streams are reset.
 const MALFORMED_MAX: u32 = 32;
 
-/// Error codes of streams that were reset for no fault of the client's (RFC 9113, 7).
-const NO_FAULT: [u32; 4] = [0, 2, 7, 8];
+/// Error codes of streams that were reset for no fault of the client's (RFC 9113, 7): `STREAM_CLOSED`
+/// is for what was on its way when a stream ended.
+const NO_FAULT: [u32; 5] = [0, 2, 5, 7, 8];
 
 /// How many frames a client may send that are no part of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

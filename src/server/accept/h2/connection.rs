@@ -172,8 +172,8 @@ where
         let is_calming = |error: &h2::Error| {
             error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
         };
-        if course.ends.is_none() && error.is_some_and(is_calming) {
-            let seen = self.watched.seen().traffic.ended();
+        let seen = self.watched.seen().traffic.ended();
+        if course.ends.is_none() && (seen.is_some() || error.is_some_and(is_calming)) {
             self.metrics.http2_ended(&self.wire.arrival().listener, seen.unwrap_or(Flood::Other));
         }
     }
