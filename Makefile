@@ -29,7 +29,8 @@ help:
 	@echo "make release  target/release/corsac, optimised"
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
 	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
-	@echo "make test-clients  TLS, HTTP/2, answers before an upload's end: by browsers, Node, curl, Python"
+	@echo "make test-clients  answers before an upload's end, read by browsers, Node, curl, Python"
+	@echo "make test-protocols  TLS and HTTP/2 by Chromium, Node, curl, Python, openssl, h2load"
 	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
 demo: deps
@@ -191,7 +192,7 @@ BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
 # of the second: `tests/clients/uploads.py --help` has them.
 CLIENTS_VENV = $(CARGO_TARGET_DIR)/test-clients/venv
 CLIENTS_ARGS ?=
-# Apart, and not in .ci/run: with Node it has failed once, and hung, on a busy machine.
+# Apart, and not in .ci/run: Node's part has failed once on a busy machine, why is not known.
 test-protocols: clients-deps
 	@scripts/install-deps chromium node=nodejs openssl h2load=nghttp2-client
 	$(CLIENTS_VENV)/bin/python tests/clients/protocols.py $(BINARY)
