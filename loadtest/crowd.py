@@ -220,8 +220,9 @@ class Crowd:
 
     def _read_frames(self, client, answer):
         for kind, flags, _, payload in client.reader.frames(answer):
-            if kind == frames.SETTINGS and not flags & frames.ACK and not self.behaviour.drips:
-                # Amid a frame there is no room for it.
+            is_amid = self.behaviour.drips or not self.behaviour.opening
+            if kind == frames.SETTINGS and not flags & frames.ACK and not is_amid:
+                # Before the preface, and amid a frame, there is no room for it.
                 self._say(client, frames.frame(frames.SETTINGS, frames.ACK))
             elif kind == frames.RST_STREAM:
                 client.status = f"RST_STREAM {int.from_bytes(payload)}"
