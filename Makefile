@@ -192,7 +192,6 @@ BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
 # of the second: `tests/clients/uploads.py --help` has them.
 CLIENTS_VENV = $(CARGO_TARGET_DIR)/test-clients/venv
 CLIENTS_ARGS ?=
-# Apart, and not in .ci/run: Node's part has failed once on a busy machine, why is not known.
 test-protocols: clients-deps
 	@scripts/install-deps chromium node=nodejs openssl h2load=nghttp2-client
 	$(CLIENTS_VENV)/bin/python tests/clients/protocols.py $(BINARY)
