@@ -8,7 +8,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
   loadtest-reload loadtest-upgrade loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny release \
-  release-pgo pgo-deps deb tarball test-clients test-protocols clients-deps test-systemd test-packages debug cargo-deb deps
+  release-pgo pgo-deps deb tarball test-clients test-protocols test-tls clients-deps \
+  test-systemd test-packages debug cargo-deb deps
 
 help:
 	@echo "make demo     start corsac on an example, send requests through it, show the answers"
@@ -30,6 +31,7 @@ help:
 	@echo "make release-pgo  target/release-pgo/corsac, optimised by a profile, as packages have it"
 	@echo "make deb      a Debian package; make tarball: the same for elsewhere"
 	@echo "make test-clients  answers before an upload's end, read by browsers, Node, curl, Python"
+	@echo "make test-tls  what sslyze and testssl.sh find wrong: nothing; two minutes"
 	@echo "make test-protocols  TLS and HTTP/2 by Chromium, Node, curl, Python, openssl, h2load"
 	@echo "make test-systemd  install, reload, upgrade, crash, remove: on a real systemd"
 
@@ -195,6 +197,12 @@ CLIENTS_ARGS ?=
 test-protocols: clients-deps
 	@scripts/install-deps chromium node=nodejs openssl h2load=nghttp2-client
 	$(CLIENTS_VENV)/bin/python tests/clients/protocols.py $(BINARY)
+
+# Scanners of TLS.
+test-tls: clients-deps
+	@scripts/install-deps testssl=testssl.sh openssl
+	@python3 -m unittest discover --quiet --start-directory tests/clients
+	$(CLIENTS_VENV)/bin/python tests/clients/scan.py $(BINARY)
 
 test-clients: $(if $(findstring /debug/,$(BINARY)),debug)
 	@scripts/install-deps chromium firefox-esr node=nodejs
