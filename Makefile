@@ -5,10 +5,13 @@ CARGO ?= cargo
 # One target folder for every command.
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
+# What is run by clients, by systemd and through renewals: the binary that `make test` has built, or another one.
+BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
+
 .PHONY: help demo test lint core unit docs bench guard guard-update guard-allocations guard-core \
   guard-access-log valgrind fuzz loadtest loadtest-quick loadtest-builds loadtest-profile \
-  loadtest-reload loadtest-upgrade loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny release \
-  release-pgo pgo-deps deb tarball test-clients test-protocols test-tls clients-deps \
+  loadtest-reload loadtest-upgrade loadtest-renewals loadtest-hold loadtest-soak loadtest-deps bare-release bare-release-pgo deny \
+  release release-pgo pgo-deps deb tarball test-clients test-protocols test-tls clients-deps \
   test-systemd test-packages debug cargo-deb deps
 
 help:
@@ -24,6 +27,7 @@ help:
 	@echo "make loadtest-profile where corsac's CPU goes beyond bare Pingora's: two minutes"
 	@echo "make loadtest-reload  what a reload costs, under load"
 	@echo "make loadtest-upgrade  an upgrade each second under load, and upgrades that fail or are given up"
+	@echo "make loadtest-renewals  renewed certificates, and upgrades between them, under load over TLS: a minute"
 	@echo "make loadtest-hold    thousands of hostile clients beside an honest one: 18 minutes"
 	@echo "make loadtest-soak    every attack at once beside honest clients, for SOAK_SECONDS (default 600)"
 	@echo "make deny     licences, bans and sources of the dependencies"
@@ -132,6 +136,11 @@ loadtest-upgrade: release
 	@scripts/install-deps wrk
 	loadtest/upgrade.py $(call BUILT,release)/corsac
 
+# What renewed certificates and upgrades cost clients over TLS.
+loadtest-renewals: $(if $(findstring /debug/,$(BINARY)),debug)
+	@scripts/install-deps wrk h2load=nghttp2-client openssl
+	loadtest/renewals.py $(BINARY)
+
 # Clients that hold what they get, beside an honest one.
 loadtest-hold: release
 	@scripts/install-deps haproxy openssl
@@ -186,9 +195,6 @@ deb: $(PACKAGED) cargo-deb
 tarball: $(PACKAGED)
 	packaging/stage $(CARGO_TARGET_DIR)/$(PACKAGED)/corsac $(PACKAGES)/release
 	packaging/tarball $(PACKAGES)/release $(PACKAGES)
-
-# What is run by clients and by systemd: the binary that `make test` has built, or another one.
-BINARY ?= $(CARGO_TARGET_DIR)/debug/corsac
 
 # What real clients get: over TLS and HTTP/2, and before an upload's end. CLIENTS_ARGS are more arguments
 # of the second: `tests/clients/uploads.py --help` has them.
