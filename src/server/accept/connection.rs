@@ -203,11 +203,8 @@ impl Connection {
                     Err(malformed) => {
                         self.inbound = Inbound::Lost;
                         let since = begun.unwrap_or_else(Instant::now);
-                        return Next::Refused(Refused {
-                            why: Why::Malformed(malformed),
-                            head,
-                            since,
-                        });
+                        let why = Why::Malformed(malformed);
+                        return Next::Refused(Refused { why, head, since });
                     }
                 }
                 seen = head.len();
@@ -232,7 +229,12 @@ impl Connection {
                             self.inbound = Inbound::Lost;
                             return Next::Refused(Refused { why: Why::Slow, head, since });
                         }
-                        () = &mut stopped => return Next::End,
+                        () = &mut stopped => {
+                            // It gets no answer, so there is none to be read: to linger would
+                            // only hold the drain up, for as long as the head drips.
+                            self.open = None;
+                            return Next::End;
+                        }
                     }
                 }
                 Err(_) => return Next::End,

@@ -151,6 +151,9 @@ where
             }
         }
         self.look(course);
+        if course.ends.is_some() && self.poll_said(cx).is_ready() {
+            return Poll::Ready(());
+        }
         loop {
             let deadline = self.deadline(course);
             if course.clock.poll(deadline, cx).is_pending() {
@@ -160,10 +163,18 @@ where
                 return Poll::Ready(());
             }
             self.expire(course);
-            // What is said now is to be written.
-            if let Poll::Ready(None | Some(Err(_))) = self.io.poll_accept(cx) {
+            if self.poll_said(cx).is_ready() {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Writes what was just said. Ready once the connection is over.
+    fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.io.poll_accept(cx) {
+            Poll::Ready(None | Some(Err(_))) => Poll::Ready(()),
+            // A request that comes now came too late: dropped, it is reset.
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => Poll::Pending,
         }
     }
 
